@@ -1,0 +1,73 @@
+package pipeline
+
+import (
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"lupa/schemas"
+)
+
+// Verdict is what becomes of a row. The zero value drops it.
+type Verdict uint8
+
+// The verdicts.
+const (
+	DropRow Verdict = iota
+	MaskRow
+	KeepRow
+)
+
+// Chunk is what a source hands over: raw messages of one partition, one after
+// the other in one arena, in offset order. It belongs to the source and is
+// valid until the source's next call.
+type Chunk struct {
+	Partition Partition
+	// Arena holds the messages; at least ArenaSlack readable bytes follow the
+	// last one.
+	Arena []byte
+	// Values are where the messages lie; Len 0 is an empty value.
+	Values []schemas.Span
+	// TooLarge lists, ascending, the indexes of messages that were over the
+	// source's limit; their value is empty.
+	TooLarge []int32
+	// Offsets are the messages' offsets, ascending, not always dense.
+	Offsets []int64
+	// Times are the messages' own times (a Kafka record's timestamp) in
+	// microseconds since 1970, or NoTime.
+	Times []int64
+	// Next is the position after this chunk.
+	Next Mark
+}
+
+// ArenaSlack is how many readable bytes follow the last message of an arena,
+// so that scanners may load whole words.
+const ArenaSlack = 64
+
+// NoTime marks a message that carries no time of its own.
+const NoTime = int64(-1 << 63)
+
+// Batch is the rows of one contract from one chunk on their way through the
+// stages. It and all it holds is valid until the worker's next chunk.
+type Batch struct {
+	Contract  *schemas.Contract
+	Table     int // index of the contract in the job
+	Partition Partition
+	// Raw has the decoded columns, as schemas.Rows says. Raw identifiers are
+	// in it; the sink never sees it.
+	Raw arrow.Record
+	// Offsets is the source offset of each row of Raw, ascending.
+	Offsets []int64
+
+	// Verdicts, Reasons and Granted are set by the consent stage, one entry a
+	// row of Raw. Granted holds the purposes that are permitted, of those that
+	// the contract and its fields name.
+	Verdicts []Verdict
+	Reasons  []schemas.Reason
+	Granted  []schemas.PurposeSet
+
+	// Selected are the rows of Raw that go on (kept and masked), ascending, and
+	// Out their treated columns: first subject_token (16 bytes, null in masked
+	// rows) when the contract is personal, then one column for each field whose
+	// Column is not NoColumn, in field order. Both are set by the treat stage.
+	Selected []int32
+	Out      arrow.Record
+}

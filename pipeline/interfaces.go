@@ -1,0 +1,127 @@
+package pipeline
+
+import (
+	"context"
+
+	"lupa/schemas"
+)
+
+// Source is a worker's share of the input. Only one goroutine uses it.
+type Source interface {
+	// Open starts reading at the given positions; a partition that is absent
+	// from them is read from its beginning. An anchor that does not match the
+	// partition is an error.
+	Open(ctx context.Context, from Positions) error
+	// Next gives the next chunk. It waits a short while at most (about half a
+	// second) and then gives a nil chunk, so that the caller can keep its
+	// commit interval. io.EOF is the end of bounded input. It retries what is
+	// transient by itself; any other error ends the run.
+	Next(ctx context.Context) (*Chunk, error)
+	// Close lets go of everything. It may be called at any time after Open.
+	Close() error
+}
+
+// Decoder makes columns of messages. Only one goroutine uses it.
+type Decoder interface {
+	// Decode reads the messages values[i] of arena; times[i] is a message's
+	// own time or NoTime. It gives the rows of each contract (the slice is
+	// indexed like the job's contracts; Record is nil where there are none)
+	// and the rejects, ascending by message. Both are valid until the next
+	// call.
+	Decode(arena []byte, values []schemas.Span, times []int64) ([]schemas.Rows, []schemas.Reject, error)
+}
+
+// Stage works on a batch in place. Only one goroutine uses it. An error stops
+// the run: a stage never passes what it could not work on.
+type Stage interface {
+	Apply(ctx context.Context, b *Batch) error
+}
+
+// Ledger is what the loop needs to know of the consent ledger.
+type Ledger interface {
+	// Barrier waits until the view has reached every record that was in the
+	// ledger when Barrier was called, and gives the position reached. It never
+	// returns early with a nil error. Workers may call it at once.
+	Barrier(ctx context.Context) (Vector, error)
+}
+
+// Quarantine puts rejected messages aside. Workers may use it at once.
+type Quarantine interface {
+	// Put hands over rejected messages. value is raw and valid during the call
+	// only; it must be sealed before it is stored.
+	Put(ctx context.Context, entries []Rejected) error
+	// Flush returns once everything put before is durable.
+	Flush(ctx context.Context) error
+}
+
+// Rejected is one message on its way to the quarantine.
+type Rejected struct {
+	Partition Partition
+	Offset    int64
+	Table     string // empty when no contract takes it
+	Field     string // name of the field at fault, if one is
+	Reason    schemas.Reason
+	Value     []byte
+}
+
+// Sink keeps the tables of a job, indexed like its contracts.
+type Sink interface {
+	// Positions gives, for each table, how far its commits have come.
+	Positions(ctx context.Context) ([]Positions, error)
+	// Writer makes a worker's writer.
+	Writer() Writer
+	// Commit makes files and positions visible in one step, or none of them.
+	// It fails if a stored position is not the one that the commit begins at.
+	Commit(ctx context.Context, c *Commit) error
+}
+
+// Writer stages rows in files that no reader sees before their commit. Only
+// one goroutine uses it.
+type Writer interface {
+	// Append copies the rows of b.Out.
+	Append(b *Batch) error
+	// Bytes is how much memory the rows that are not yet in files hold.
+	Bytes() int64
+	// Flush writes all rows to finished, durable files and starts anew.
+	Flush(ctx context.Context) ([]File, error)
+	// Close abandons what was not flushed.
+	Close() error
+}
+
+// File is one finished data file that waits for its commit.
+type File struct {
+	Table  int
+	Path   string
+	Rows   int64
+	Bytes  int64
+	SHA256 [32]byte
+}
+
+// Commit is one step of one table.
+type Commit struct {
+	Table  int
+	Files  []File
+	Moves  map[Partition]Move
+	Counts Counts
+	// Ledger is the lowest ledger position under which a row was decided.
+	Ledger Vector
+}
+
+// Counts says what became of the messages that a table's commit covers:
+// Read = Kept + Masked + Dropped + Rejected, and Read is the sum of Reasons.
+type Counts struct {
+	Read, Kept, Masked, Dropped, Rejected int64
+	Reasons                               [schemas.NumReasons]int64
+}
+
+// Add adds o to c.
+func (c *Counts) Add(o *Counts) {
+	c.Read += o.Read
+	c.Kept += o.Kept
+	c.Masked += o.Masked
+	c.Dropped += o.Dropped
+	c.Rejected += o.Rejected
+	for i, n := range o.Reasons {
+		c.Reasons[i] += n
+	}
+}

@@ -1,0 +1,4 @@
+package schemas
+
+// Category is a Fideslang data category key, such as user.contact.email.
+type Category string

@@ -1,0 +1,34 @@
+package schemas
+
+import "github.com/apache/arrow/go/v17/arrow"
+
+// Span is where one message lies in an arena of messages.
+type Span struct{ Off, Len uint32 }
+
+// Rows are the messages of one arena that belong to one contract, as columns.
+//
+// Record has one column per Contract.Fields, in their order: Text is
+// BinaryView (views into the arena, or into a side buffer where an escape had
+// to be undone), Integer Int64, Number Float64, Boolean, Timestamp[us, UTC],
+// Date Date32. A field that is absent or null is null.
+type Rows struct {
+	Record arrow.Record
+	// Message is the index, in the arena, of the message of each row; it
+	// ascends.
+	Message []int32
+}
+
+// Reject is a message that is no row of a contract.
+type Reject struct {
+	Message  int32 // index in the arena
+	Contract int32 // index of the contract, or NoContract
+	Field    int32 // index of the field that is at fault, or NoField
+	Reason   Reason
+}
+
+// NoContract marks a reject that no contract can be blamed for, NoField one
+// that is the whole message's fault.
+const (
+	NoContract int32 = -1
+	NoField    int32 = -1
+)
