@@ -1,0 +1,313 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"lupa/pipeline"
+	"lupa/pipeline/pipelinetest"
+	"lupa/schemas"
+)
+
+const red, blue, rejects = 0, 1, 2
+
+// input is a mixed sequence of messages of one partition.
+func input(seed uint64, n int) []string {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	kinds := []string{"red:k", "red:m", "red:x", "blue:k", "blue:x", "both:k", "both:m", "bad:", "what:", "conflict:", ""}
+	messages := make([]string, n)
+	for i := range messages {
+		messages[i] = kinds[rng.IntN(len(kinds))]
+		if messages[i] != "" {
+			messages[i] += fmt.Sprint(i)
+		}
+	}
+	return messages
+}
+
+// want is what the tables must hold, told from the input alone.
+func want(partitions map[pipeline.Partition][]string) (rows [3][]pipelinetest.Row, counts [3]pipeline.Counts) {
+	for p, messages := range partitions {
+		for i, m := range messages {
+			row := pipelinetest.Row{Partition: p, Offset: int64(i)}
+			count := func(table int, r schemas.Reason, which *int64) {
+				counts[table].Read++
+				*which++
+				counts[table].Reasons[r]++
+			}
+			reject := func(home int, name string, r schemas.Reason) {
+				count(home, r, &counts[home].Rejected)
+				row.Reason, row.Value = r, name
+				rows[rejects] = append(rows[rejects], row)
+			}
+			take := func(table int, value string) {
+				switch value[0] {
+				case 'k':
+					count(table, schemas.ConsentGiven, &counts[table].Kept)
+					row.Reason, row.Value = schemas.ConsentGiven, value
+					rows[table] = append(rows[table], row)
+				case 'm':
+					count(table, schemas.Withdrawn, &counts[table].Masked)
+					row.Reason, row.Value = schemas.Withdrawn, ""
+					rows[table] = append(rows[table], row)
+				default:
+					count(table, schemas.Withdrawn, &counts[table].Dropped)
+				}
+			}
+			switch {
+			case m == "":
+				reject(rejects, "", schemas.EmptyMessage)
+			case m[:3] == "red":
+				take(red, m[4:])
+			case m[:3] == "blu":
+				take(blue, m[5:])
+			case m[:3] == "bot":
+				take(red, m[5:])
+				take(blue, m[5:])
+			case m[:3] == "con":
+				reject(red, "red", schemas.IdentityConflict)
+			case m[:3] == "bad":
+				reject(rejects, "", schemas.Malformed)
+			default:
+				reject(rejects, "", schemas.Unrouted)
+			}
+		}
+	}
+	return rows, counts
+}
+
+// job reads the partitions with one worker each.
+func job(sink pipeline.Sink, partitions map[pipeline.Partition][]string, size int) pipeline.Job {
+	j := pipeline.Job{
+		Contracts: pipelinetest.Contracts(), Ledger: pipelinetest.Ledger{}, Sink: sink,
+		CommitEvery: time.Hour, MaxBytes: 64 * 40, DrainTimeout: time.Minute,
+		Now: func() time.Time { return time.Unix(0, 0) }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	}
+	for p, messages := range partitions {
+		j.Workers = append(j.Workers, pipeline.Worker{
+			Source:  &pipelinetest.Source{Partition: p, Messages: messages, Size: size},
+			Decoder: pipelinetest.Decoder{}, Stages: []pipeline.Stage{pipelinetest.Judge{}},
+		})
+	}
+	return j
+}
+
+// check holds the sink against what the input alone says it must hold.
+func check(t *testing.T, sink *pipelinetest.Sink, partitions map[pipeline.Partition][]string) {
+	t.Helper()
+	rows, counts := want(partitions)
+	for table := range rows {
+		slices.SortFunc(rows[table], pipelinetest.Row.Compare)
+		if diff := cmp.Diff(rows[table], sink.Rows(table)); diff != "" {
+			t.Errorf("table %d: rows (-want +got):\n%s", table, diff)
+		}
+		if diff := cmp.Diff(counts[table], sink.Counts(table)); diff != "" {
+			t.Errorf("table %d: counts (-want +got):\n%s", table, diff)
+		}
+	}
+	positions, err := sink.Positions(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for table, at := range positions {
+		for p, messages := range partitions {
+			if at[p].Next != int64(len(messages)) {
+				t.Errorf("table %d: %s stands at %d, want %d", table, p, at[p].Next, len(messages))
+			}
+		}
+	}
+}
+
+func TestRunCommitsEveryMessageOnce(t *testing.T) {
+	for _, size := range []int{1, 7, 1000} {
+		for _, workers := range []int{1, 3} {
+			t.Run(fmt.Sprintf("chunks of %d, %d workers", size, workers), func(t *testing.T) {
+				partitions := map[pipeline.Partition][]string{}
+				for i := range workers {
+					partitions[pipeline.Partition{Topic: "events", ID: int32(i)}] = input(uint64(i), 500)
+				}
+				sink := pipelinetest.NewSink(3)
+				totals, err := pipeline.Run(context.Background(), job(sink, partitions, size))
+				if err != nil {
+					t.Fatal(err)
+				}
+				check(t, sink, partitions)
+				for table := range totals {
+					if diff := cmp.Diff(sink.Counts(table), totals[table]); diff != "" {
+						t.Errorf("table %d: totals (-sink +run):\n%s", table, diff)
+					}
+				}
+				// A second run finds nothing to do.
+				totals, err = pipeline.Run(context.Background(), job(sink, partitions, size))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(make([]pipeline.Counts, 3), totals); diff != "" {
+					t.Errorf("rerun (-want +got):\n%s", diff)
+				}
+				check(t, sink, partitions)
+			})
+		}
+	}
+}
+
+// Every call of the sink fails once, before or after it took effect; the run
+// is then started again on what was committed.
+func TestRunResumesAfterEveryFailure(t *testing.T) {
+	partitions := map[pipeline.Partition][]string{
+		{Topic: "events"}:        input(11, 90),
+		{Topic: "events", ID: 1}: input(12, 60),
+	}
+	for _, after := range []bool{false, true} {
+		failures := 0
+		for n := 1; ; n++ {
+			sink := pipelinetest.NewSink(3)
+			failing := &pipelinetest.Failing{Sink: sink, At: n, After: after}
+			_, err := pipeline.Run(context.Background(), job(failing, partitions, 10))
+			if !failing.Reached() {
+				if err != nil {
+					t.Fatalf("call %d: %v without an injected failure", n, err)
+				}
+				break
+			}
+			if !errors.Is(err, pipelinetest.ErrInjected) {
+				t.Fatalf("call %d, after=%t: error %v, want the injected one", n, after, err)
+			}
+			failures++
+			if _, err := pipeline.Run(context.Background(), job(sink, partitions, 10)); err != nil {
+				t.Fatalf("call %d, after=%t: second run: %v", n, after, err)
+			}
+			check(t, sink, partitions)
+			if t.Failed() {
+				t.Fatalf("call %d, after=%t", n, after)
+			}
+		}
+		if failures < 20 {
+			t.Errorf("only %d calls were made to fail", failures)
+		}
+	}
+}
+
+// A run that is told to stop commits what it read and reports no error.
+func TestRunStopsWithACommit(t *testing.T) {
+	p := pipeline.Partition{Topic: "events"}
+	partitions := map[pipeline.Partition][]string{p: input(21, 300)}
+	sink := pipelinetest.NewSink(3)
+	j := job(sink, partitions, 10)
+	j.MaxBytes = 1 << 30
+	ctx, stop := context.WithCancel(context.Background())
+	source := j.Workers[0].Source.(*pipelinetest.Source)
+	source.Follow = true
+	j.Workers[0].Source = stopAfter{source, stop}
+	if _, err := pipeline.Run(ctx, j); err != nil {
+		t.Fatal(err)
+	}
+	check(t, sink, partitions)
+}
+
+// stopAfter calls stop once the source has given all of its messages.
+type stopAfter struct {
+	*pipelinetest.Source
+	stop func()
+}
+
+func (s stopAfter) Next(ctx context.Context) (*pipeline.Chunk, error) {
+	c, err := s.Source.Next(ctx)
+	if c == nil {
+		s.stop()
+	}
+	return c, err
+}
+
+type brokenLedger struct{ err error }
+
+func (l brokenLedger) Barrier(context.Context) (pipeline.Vector, error) { return nil, l.err }
+
+func TestRunFailsClosed(t *testing.T) {
+	p := pipeline.Partition{Topic: "events"}
+	partitions := map[pipeline.Partition][]string{p: input(31, 50)}
+	broken := errors.New("broken")
+	cases := map[string]func(*pipeline.Job){
+		"the ledger cannot be reached": func(j *pipeline.Job) { j.Ledger = brokenLedger{broken} },
+		"a stage fails": func(j *pipeline.Job) {
+			j.Workers[0].Stages = []pipeline.Stage{stage(func(*pipeline.Batch) error { return broken })}
+		},
+		"a stage decides nothing": func(j *pipeline.Job) {
+			j.Workers[0].Stages = []pipeline.Stage{stage(func(*pipeline.Batch) error { return nil })}
+		},
+		"a stage passes a row that was not kept": func(j *pipeline.Job) {
+			j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
+				b.Verdicts[b.Selected[0]] = pipeline.DropRow
+				return nil
+			}))
+		},
+		"a row has no reason": func(j *pipeline.Job) {
+			j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
+				b.Reasons[0] = schemas.NoReason
+				return nil
+			}))
+		},
+		"the decoder fails": func(j *pipeline.Job) { j.Workers[0].Decoder = brokenDecoder{broken} },
+	}
+	for name, breakIt := range cases {
+		t.Run(name, func(t *testing.T) {
+			sink := pipelinetest.NewSink(3)
+			j := job(sink, partitions, 50)
+			breakIt(&j)
+			if _, err := pipeline.Run(context.Background(), j); err == nil {
+				t.Fatal("the run passed")
+			}
+			for table := range 3 {
+				if rows := sink.Rows(table); len(rows) > 0 {
+					t.Errorf("table %d holds %d rows", table, len(rows))
+				}
+			}
+		})
+	}
+}
+
+type stage func(*pipeline.Batch) error
+
+func (s stage) Apply(_ context.Context, b *pipeline.Batch) error { return s(b) }
+
+type brokenDecoder struct{ err error }
+
+func (d brokenDecoder) Decode([]byte, []schemas.Span, []int64) ([]schemas.Rows, []schemas.Reject, error) {
+	return nil, nil, d.err
+}
+
+// Rejected messages are in the quarantine before a position passes them.
+func TestRunQuarantinesBeforeItCommits(t *testing.T) {
+	p := pipeline.Partition{Topic: "events"}
+	messages := []string{"red:k0", "bad:1", "conflict:2", "what:3", ""}
+	sink := pipelinetest.NewSink(3)
+	j := job(sink, map[pipeline.Partition][]string{p: messages}, 2)
+	q := &pipelinetest.Quarantine{}
+	j.Quarantine = q
+	j.Committed = func(*pipeline.Commit) {
+		if len(q.Flushed) != 4 {
+			t.Errorf("%d of 4 rejects were safe at a commit", len(q.Flushed))
+		}
+	}
+	if _, err := pipeline.Run(context.Background(), j); err != nil {
+		t.Fatal(err)
+	}
+	want := []pipeline.Rejected{
+		{Partition: p, Offset: 1, Reason: schemas.Malformed, Value: []byte("bad:1")},
+		{Partition: p, Offset: 2, Table: "red", Field: "value", Reason: schemas.IdentityConflict, Value: []byte("conflict:2")},
+		{Partition: p, Offset: 3, Reason: schemas.Unrouted, Value: []byte("what:3")},
+		{Partition: p, Offset: 4, Reason: schemas.EmptyMessage, Value: []byte{}},
+	}
+	if diff := cmp.Diff(want, q.Flushed); diff != "" {
+		t.Errorf("quarantine (-want +got):\n%s", diff)
+	}
+}
