@@ -68,7 +68,7 @@ func PurposeNames() []string { return append([]string(nil), purposeNames[Necessa
 type PurposeSet uint64
 
 // AllPurposes holds every purpose there is.
-const AllPurposes = PurposeSet(1<<numPurposes - 1&^1)
+const AllPurposes = PurposeSet((1<<numPurposes - 1) &^ 1)
 
 // Purposes makes a set.
 func Purposes(list ...Purpose) PurposeSet {
