@@ -135,13 +135,17 @@ func (s *Subject) asked() time.Time {
 }
 
 // purposes are what the subject answered about: everybody was asked about
-// analytics, some about the rest too.
+// analytics, most about e-mail, some about advertising and profiling.
 func (s *Subject) purposes() schemas.PurposeSet {
 	set := schemas.Purposes(schemas.Analytics)
-	for i, p := range [...]schemas.Purpose{schemas.Functional, schemas.DirectMarketingEmail, schemas.PersonalisedAdvertising, schemas.Profiling} {
-		if mix(s.seed+22+uint64(i))%4 == 0 {
-			set = set.With(p)
-		}
+	if mix(s.seed+22)%4 > 0 {
+		set = set.With(schemas.DirectMarketingEmail)
+	}
+	if mix(s.seed+23)%4 == 0 {
+		set = set.With(schemas.PersonalisedAdvertising)
+	}
+	if mix(s.seed+24)%4 == 0 {
+		set = set.With(schemas.Profiling)
 	}
 	return set
 }
