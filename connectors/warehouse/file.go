@@ -1,0 +1,407 @@
+package warehouse
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"reflect"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"lupa/pipeline"
+	"lupa/schemas"
+)
+
+const (
+	// rowGroupBytes bounds the rows of one row group, uncompressed: a subject's
+	// rows are found and rewritten by the row group.
+	rowGroupBytes = 64 << 20
+	// chunkRows and chunkBytes bound what is handed to a column writer at once;
+	// it looks at the size of its page only between two calls.
+	chunkRows  = 1024
+	chunkBytes = 128 << 10
+)
+
+// encoder writes the buffers of one table as Parquet. It is the one place that
+// knows how: everything around it sees a buffer go in and bytes come out.
+type encoder struct {
+	table      *table
+	writer     *parquet.Writer
+	dictionary []bool // by column: the encoding that writer was made for
+	wanted     []bool
+	order      []int32
+	keys       []sortKey
+	values     []parquet.Value
+	purposes   map[schemas.PurposeSet][]parquet.Value
+	topics     [][]byte // by source of the buffer at hand
+}
+
+func newEncoder(t *table) *encoder {
+	return &encoder{table: t, wanted: make([]bool, len(t.cols)), purposes: map[schemas.PurposeSet][]parquet.Value{}}
+}
+
+// encode writes the rows of b, ordered by subject, and the footer.
+func (e *encoder) encode(out io.Writer, b *buffer, sources []pipeline.Partition) error {
+	e.sort(b)
+	e.prepare(out, b, sources)
+	group := b.rows
+	if b.bytes > rowGroupBytes {
+		group = max(1, int(int64(b.rows)*rowGroupBytes/b.bytes))
+	}
+	for rest := e.order; len(rest) > 0; {
+		n := min(group, len(rest))
+		for i, w := range e.writer.ColumnWriters() {
+			if err := e.column(w, i, b, sources, rest[:n]); err != nil {
+				return fmt.Errorf("column %s: %w", e.table.cols[i].name, err)
+			}
+		}
+		if err := e.writer.Flush(); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return e.writer.Close()
+}
+
+// prepare points the writer at out. Which texts get a dictionary is decided
+// anew for every file; the writer is made again only when that changes.
+func (e *encoder) prepare(out io.Writer, b *buffer, sources []pipeline.Partition) {
+	e.topics = e.topics[:0]
+	for _, p := range sources {
+		e.topics = append(e.topics, []byte(p.Topic))
+	}
+	for i := range e.table.cols {
+		c := &e.table.cols[i]
+		switch {
+		case c.origin != fromBatch:
+			e.wanted[i] = c.kind == stringKind || c.kind == listKind
+		case c.kind == stringKind:
+			e.wanted[i] = fewDistinct(&b.cols[c.out])
+		}
+	}
+	if e.writer != nil && slices.Equal(e.wanted, e.dictionary) {
+		e.writer.Reset(out)
+		return
+	}
+	e.dictionary = slices.Clone(e.wanted)
+	options := []parquet.WriterOption{
+		parquetSchema(e.table.name, e.table.cols, e.dictionary),
+		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.DataPageVersion(1),
+		parquet.CreatedBy("lupa", "1", "parquet-go"),
+		parquet.KeyValueMetadata(propContract, e.table.contract.ID),
+	}
+	if e.table.personal {
+		options = append(options, parquet.SortingWriterConfig(
+			parquet.SortingColumns(parquet.NullsFirst(parquet.Ascending(subjectColumn)))))
+	}
+	e.writer = parquet.NewWriter(out, options...)
+}
+
+// fewDistinct looks at a sample of the rows spread over all of them.
+func fewDistinct(v *vector) bool {
+	const sample = 1024
+	rows := len(v.nulls)
+	n := min(rows, sample)
+	seen := make(map[string]struct{}, n)
+	for i := range n {
+		seen[string(v.text(int32(i*(rows/n))))] = struct{}{}
+	}
+	return 4*len(seen) <= n
+}
+
+// sortKey is a token as two big-endian words, with its row.
+type sortKey struct {
+	high, low uint64
+	row       int32
+}
+
+// sort sets e.order to the rows by subject, those of nobody first, rows of one
+// subject as they were appended.
+func (e *encoder) sort(b *buffer) {
+	e.order = slices.Grow(e.order[:0], b.rows)[:b.rows]
+	if !e.table.personal {
+		for i := range e.order {
+			e.order[i] = int32(i)
+		}
+		return
+	}
+	tokens := &b.cols[0]
+	e.keys = slices.Grow(e.keys[:0], b.rows)[:b.rows]
+	for i := range e.keys {
+		k := sortKey{row: int32(i)}
+		if !tokens.nulls[i] {
+			t := tokens.token(int32(i))
+			k.high, k.low = binary.BigEndian.Uint64(t), binary.BigEndian.Uint64(t[8:])
+		}
+		e.keys[i] = k
+	}
+	slices.SortFunc(e.keys, func(a, b sortKey) int {
+		if a.high != b.high {
+			return cmp.Compare(a.high, b.high)
+		}
+		if a.low != b.low {
+			return cmp.Compare(a.low, b.low)
+		}
+		return cmp.Compare(a.row, b.row)
+	})
+	for i := range e.keys {
+		e.order[i] = e.keys[i].row
+	}
+}
+
+// column writes the rows of one column.
+func (e *encoder) column(w *parquet.ColumnWriter, i int, b *buffer, sources []pipeline.Partition, rows []int32) error {
+	c := &e.table.cols[i]
+	for len(rows) > 0 {
+		n := min(chunkRows, len(rows))
+		e.values = e.values[:0]
+		switch c.origin {
+		case fromBatch:
+			n = e.fill(&b.cols[c.out], i, rows[:n])
+		case fromLegalBasis:
+			e.constant(b, i, rows[:n], parquet.ByteArrayValue([]byte(e.table.contract.LegalBasis)))
+		case fromPurposes:
+			e.granted(b, i, rows[:n])
+		case fromRetention:
+			e.retention(b, i, n)
+		case fromReason:
+			for _, r := range rows[:n] {
+				e.values = append(e.values, parquet.ByteArrayValue(e.table.reasons[b.reasons[r]]).Level(0, 0, i))
+			}
+		case fromVersion:
+			v := parquet.ByteArrayValue([]byte(e.table.contract.Version)).Level(0, 0, i)
+			for range n {
+				e.values = append(e.values, v)
+			}
+		case fromTopic:
+			for _, r := range rows[:n] {
+				e.values = append(e.values, parquet.ByteArrayValue(e.topics[b.source[r]]).Level(0, 0, i))
+			}
+		case fromPartition:
+			for _, r := range rows[:n] {
+				e.values = append(e.values, parquet.Int32Value(sources[b.source[r]].ID).Level(0, 0, i))
+			}
+		case fromOffset:
+			for _, r := range rows[:n] {
+				e.values = append(e.values, parquet.Int64Value(b.offsets[r]).Level(0, 0, i))
+			}
+		}
+		written, err := w.WriteRowValues(e.values)
+		if err != nil {
+			return err
+		}
+		if written != n {
+			return fmt.Errorf("%d of %d rows written", written, n)
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// fill makes values of a column of the batch. It gives how many rows it took:
+// fewer than asked when their texts are long.
+func (e *encoder) fill(v *vector, i int, rows []int32) int {
+	null := parquet.NullValue().Level(0, 0, i)
+	if v.kind == stringKind {
+		return e.fillTexts(v, i, rows)
+	}
+	for _, r := range rows {
+		if v.nulls[r] {
+			e.values = append(e.values, null)
+			continue
+		}
+		var value parquet.Value
+		switch v.kind {
+		case uuidKind:
+			value = parquet.FixedLenByteArrayValue(v.token(r))
+		case longKind, timestampKind:
+			value = parquet.Int64Value(v.longs[r])
+		case doubleKind:
+			value = parquet.DoubleValue(math.Float64frombits(uint64(v.longs[r])))
+		case dateKind:
+			value = parquet.Int32Value(v.dates[r])
+		case booleanKind:
+			value = parquet.BooleanValue(v.flags[r])
+		}
+		e.values = append(e.values, value.Level(0, 1, i))
+	}
+	return len(rows)
+}
+
+func (e *encoder) fillTexts(v *vector, i int, rows []int32) int {
+	null := parquet.NullValue().Level(0, 0, i)
+	size := 0
+	for n, r := range rows {
+		if size >= chunkBytes {
+			return n
+		}
+		if v.nulls[r] {
+			e.values = append(e.values, null)
+			continue
+		}
+		text := v.text(r)
+		size += len(text)
+		e.values = append(e.values, parquet.ByteArrayValue(text).Level(0, 1, i))
+	}
+	return len(rows)
+}
+
+// constant gives every row but the masked ones the same value.
+func (e *encoder) constant(b *buffer, i int, rows []int32, value parquet.Value) {
+	value, null := value.Level(0, 1, i), parquet.NullValue().Level(0, 0, i)
+	for _, r := range rows {
+		if b.masked[r] {
+			e.values = append(e.values, null)
+		} else {
+			e.values = append(e.values, value)
+		}
+	}
+}
+
+// granted lists the purposes permitted for each row.
+func (e *encoder) granted(b *buffer, i int, rows []int32) {
+	null := parquet.NullValue().Level(0, 0, i)
+	for _, r := range rows {
+		if b.masked[r] {
+			e.values = append(e.values, null)
+			continue
+		}
+		set := b.granted[r] & e.table.purposes
+		list, ok := e.purposes[set]
+		if !ok {
+			list = purposeList(set, i)
+			e.purposes[set] = list
+		}
+		e.values = append(e.values, list...)
+	}
+}
+
+// purposeList is one row of the purposes column: definition level 1 is an
+// empty list, 2 an element; repetition level 1 goes on with the row's list.
+func purposeList(set schemas.PurposeSet, i int) []parquet.Value {
+	if set == 0 {
+		return []parquet.Value{parquet.NullValue().Level(0, 1, i)}
+	}
+	var list []parquet.Value
+	set.Each(func(p schemas.Purpose) {
+		list = append(list, parquet.ByteArrayValue([]byte(p.String())).Level(min(1, len(list)), 2, i))
+	})
+	return list
+}
+
+// retention is the same for all rows of a day.
+func (e *encoder) retention(b *buffer, i, n int) {
+	value := parquet.NullValue().Level(0, 0, i)
+	if days := e.table.contract.RetentionDays; days > 0 && b.day != noDay {
+		value = parquet.Int32Value(b.day+int32(days)).Level(0, 1, i)
+	}
+	for range n {
+		e.values = append(e.values, value)
+	}
+}
+
+// parquetSchema is the schema of a table's files: the table's columns in their
+// order, each with its field id.
+func parquetSchema(name string, cols []column, dictionary []bool) *parquet.Schema {
+	root := orderedGroup{Group: parquet.Group{}}
+	for i := range cols {
+		c := &cols[i]
+		node := parquet.FieldID(parquetNode(c, dictionary[i]), c.id)
+		root.Group[c.name] = node
+		root.fields = append(root.fields, orderedField{Node: node, name: c.name})
+	}
+	return parquet.NewSchema(name, root)
+}
+
+func parquetNode(c *column, dictionary bool) parquet.Node {
+	var node parquet.Node
+	switch c.kind {
+	case stringKind, listKind:
+		node = parquet.String()
+		if dictionary {
+			node = parquet.Encoded(node, &parquet.RLEDictionary)
+		}
+	case intKind:
+		node = parquet.Int(32)
+	case longKind:
+		node = parquet.Int(64)
+	case doubleKind:
+		node = parquet.Leaf(parquet.DoubleType)
+	case booleanKind:
+		node = parquet.Leaf(parquet.BooleanType)
+	case timestampKind:
+		node = parquet.Timestamp(parquet.Microsecond)
+	case dateKind:
+		node = parquet.Date()
+	case uuidKind:
+		// Tokens are as good as random: compressing them only costs time.
+		node = parquet.Compressed(parquet.UUID(), &parquet.Uncompressed)
+	}
+	if c.kind == listKind {
+		node = parquet.List(parquet.FieldID(node, c.element))
+	}
+	if c.required {
+		return node
+	}
+	return parquet.Optional(node)
+}
+
+// orderedGroup is a group whose fields keep their order; the library's own
+// sorts them by name.
+type orderedGroup struct {
+	parquet.Group
+	fields []parquet.Field
+}
+
+// Fields gives the fields in their order.
+func (g orderedGroup) Fields() []parquet.Field { return g.fields }
+
+type orderedField struct {
+	parquet.Node
+	name string
+}
+
+// Name is the name of the field in its group.
+func (f orderedField) Name() string { return f.name }
+
+// Value finds the field's value in that of its group.
+func (f orderedField) Value(base reflect.Value) reflect.Value { return base.FieldByName(f.name) }
+
+// checkRows opens a finished file as a reader would and compares its row count.
+func checkRows(path string, rows int64) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	file, err := openParquet(f)
+	if err != nil {
+		return err
+	}
+	if file.NumRows() != rows {
+		return fmt.Errorf("the finished file has %d rows, %d were written", file.NumRows(), rows)
+	}
+	return nil
+}
+
+// openParquet reads a file's footer. The library panics over some damaged
+// files; that is an error of the file.
+func openParquet(f *os.File) (file *parquet.File, err error) {
+	defer func() {
+		if recover() != nil {
+			file, err = nil, errors.New("the file is damaged")
+		}
+	}()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return parquet.OpenFile(f, info.Size())
+}
