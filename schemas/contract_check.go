@@ -66,7 +66,7 @@ func (p *contractParser) eventTime(c *Contract, n *yaml.Node) {
 		return
 	}
 	name, ok := p.text(n, "eventTime")
-	if !ok {
+	if !ok || len(c.Fields) == 0 {
 		return
 	}
 	c.EventTime = slices.IndexFunc(c.Fields, func(f Field) bool { return f.Name == name })

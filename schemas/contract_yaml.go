@@ -2,7 +2,6 @@ package schemas
 
 import (
 	"fmt"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -458,10 +457,10 @@ func (p *contractParser) service(c *Contract, n *yaml.Node) {
 
 func (p *contractParser) retention(item, value, unit *yaml.Node) int {
 	if unit == nil {
-		p.problem(item.Line, "retention: the key unit is missing; allowed: d, m, y")
+		p.problem(item.Line, "retention: the key unit is missing; allowed: d, m, y, or the words for them")
 		return 0
 	}
-	i := p.choice(unit, "retention: unit", []string{"d", "m", "y"})
+	i := p.choice(unit, "retention: unit", []string{"d", "day", "days", "m", "month", "months", "y", "yr", "year", "years"})
 	n, err := strconv.ParseInt(value.Value, 10, 32)
 	if value.Kind != yaml.ScalarNode || value.ShortTag() != "!!int" || err != nil || n < 1 {
 		p.problem(value.Line, "retention: value must be a whole number from 1")
@@ -470,8 +469,14 @@ func (p *contractParser) retention(item, value, unit *yaml.Node) int {
 	if i < 0 {
 		return 0
 	}
-	days := n * [...]int64{1, 30, 365}[i]
-	if days > maxRetentionDays || days > math.MaxInt32 {
+	days := n
+	switch unit.Value[0] {
+	case 'm':
+		days *= 30
+	case 'y':
+		days *= 365
+	}
+	if days > maxRetentionDays {
 		p.problem(value.Line, "retention: at most %d days are allowed, found %d", maxRetentionDays, days)
 		return 0
 	}

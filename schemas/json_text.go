@@ -1,0 +1,221 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// The limits of a ledger record. Real ones have some 30 members and two levels.
+const (
+	maxRecordMembers = 256
+	maxRecordDepth   = 32
+)
+
+// jsonObject is JSON text that was found to be one object in which no name
+// stands twice, at any depth.
+type jsonObject []byte
+
+// checkedObject makes sure that data is what jsonObject says. The standard
+// decoder would take the last of two members with the same name, match names
+// without their case, and mend text that is not Unicode.
+func checkedObject(data []byte) (jsonObject, error) {
+	switch {
+	case !utf8.Valid(data):
+		return nil, errors.New("the record is not UTF-8")
+	case !json.Valid(data):
+		return nil, errors.New("the record is not JSON")
+	}
+	object := jsonObject(bytes.TrimSpace(data))
+	if object[0] != '{' {
+		return nil, errors.New("the record is not a JSON object")
+	}
+	var names nameStack
+	if _, err := names.value(object, 0, 0); err != nil {
+		return nil, err
+	}
+	return object, nil
+}
+
+// each calls f with the name and the value of every member.
+func (o jsonObject) each(f func(name string, value []byte)) {
+	for i := skipSpace(o, 1); o[i] == '"'; {
+		end := endOfString(o, i)
+		name, _ := unquote(o[i:end]) // checked before
+		i = skipSpace(o, skipSpace(o, end)+1)
+		end = endOfValue(o, i)
+		f(name, o[i:end])
+		if i = skipSpace(o, end); o[i] == ',' {
+			i = skipSpace(o, i+1)
+		}
+	}
+}
+
+// nameStack holds the names of the objects that are open.
+type nameStack [][]byte
+
+// value walks over one value of valid JSON and gives its end.
+func (names *nameStack) value(data []byte, i, depth int) (end int, err error) {
+	if data[i] != '{' && data[i] != '[' {
+		return endOfValue(data, i), nil
+	}
+	if depth == maxRecordDepth {
+		return 0, errors.New("the record is nested too deep")
+	}
+	object := data[i] == '{'
+	base := len(*names)
+	for i = skipSpace(data, i+1); data[i] != '}' && data[i] != ']'; {
+		if object {
+			end = endOfString(data, i)
+			if err := names.push(data[i:end], base); err != nil {
+				return 0, err
+			}
+			i = skipSpace(data, skipSpace(data, end)+1)
+		}
+		if i, err = names.value(data, i, depth+1); err != nil {
+			return 0, err
+		}
+		if i = skipSpace(data, i); data[i] == ',' {
+			i = skipSpace(data, i+1)
+		}
+	}
+	*names = (*names)[:base]
+	return i + 1, nil
+}
+
+// push adds a name to the object whose names begin at base.
+func (names *nameStack) push(quoted []byte, base int) error {
+	name := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		text, err := unquote(quoted)
+		if err != nil {
+			return fmt.Errorf("the record has a name that is %w", err)
+		}
+		name = []byte(text)
+	}
+	for _, other := range (*names)[base:] {
+		if bytes.Equal(other, name) {
+			return errors.New("the record has a member twice")
+		}
+	}
+	if len(*names)-base == maxRecordMembers {
+		return fmt.Errorf("the record has more than %d members in one object", maxRecordMembers)
+	}
+	*names = append(*names, name)
+	return nil
+}
+
+func skipSpace(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// endOfString gives the index behind the string that begins at i.
+func endOfString(data []byte, i int) int {
+	for i++; data[i] != '"'; i++ {
+		if data[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+// endOfValue gives the index behind the value that begins at i.
+func endOfValue(data []byte, i int) int {
+	depth := 0
+	for {
+		switch data[i] {
+		case '"':
+			i = endOfString(data, i)
+		case '{', '[':
+			depth++
+			i++
+		case '}', ']':
+			depth--
+			i++
+		case ',', ':', ' ', '\t', '\n', '\r':
+			i++
+			continue
+		default:
+			for i < len(data) && bytes.IndexByte([]byte(",:]} \t\n\r"), data[i]) < 0 {
+				i++
+			}
+		}
+		if depth == 0 {
+			return i
+		}
+	}
+}
+
+var errNotUnicode = errors.New("not Unicode text")
+
+// unquote gives the text of a JSON string. An escape for half of a surrogate
+// pair stands for no character: two identifiers that differ in it would become
+// one, so it is an error.
+func unquote(quoted []byte) (string, error) {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1 : len(quoted)-1]), nil
+	}
+	if halfSurrogate(quoted) {
+		return "", errNotUnicode
+	}
+	var text string
+	if err := json.Unmarshal(quoted, &text); err != nil {
+		return "", errNotUnicode
+	}
+	return text, nil
+}
+
+func halfSurrogate(quoted []byte) bool {
+	for i := 0; i < len(quoted); i++ {
+		if quoted[i] != '\\' {
+			continue
+		}
+		first := escapedUnit(quoted[i:])
+		i++ // the character behind the backslash
+		if !utf16.IsSurrogate(first) {
+			continue
+		}
+		i += 4
+		if utf16.DecodeRune(first, escapedUnit(quoted[i+1:])) == utf8.RuneError {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
+// escapedUnit reads \uXXXX at the start of text, or gives -1.
+func escapedUnit(text []byte) rune {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
+}
+
+// appendQuoted appends text as a JSON string.
+func appendQuoted(dst []byte, text string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c < ' ':
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return append(dst, '"')
+}

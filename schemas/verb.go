@@ -1,0 +1,30 @@
+package schemas
+
+import "slices"
+
+var verbNames = [...]string{
+	NoVerb:   "",
+	Grant:    "grant",
+	Refuse:   "refuse",
+	Withdraw: "withdraw",
+	Object:   "object",
+	Erase:    "erase",
+	Link:     "link",
+}
+
+// String gives the verb's name as ledger records write it.
+func (v Verb) String() string {
+	if int(v) < len(verbNames) {
+		return verbNames[v]
+	}
+	return ""
+}
+
+// ParseVerb finds a verb by its name. An unknown name is no verb.
+func ParseVerb(name string) (Verb, bool) {
+	i := indexOf(verbNames[:], name)
+	return Verb(max(i, 0)), i >= 0
+}
+
+// VerbNames lists the verbs, for messages that say what is allowed.
+func VerbNames() []string { return slices.Clone(verbNames[Grant:]) }
