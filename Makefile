@@ -1,0 +1,64 @@
+# Lupa: `make help` lists what there is. build, demo and test need only Go;
+# lint, integration and bench's readers also a C compiler (DuckDB), and
+# integration Python 3 with venv (PyIceberg).
+
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOTEST      = go run gotest.tools/gotestsum@v1.13.0 --post-run-command $(CURDIR)/.ci/count --
+VENV        = $(CURDIR)/.cache/venv
+FUZZTIME    = 10s
+export GOTESTSUM_FORMAT = standard-quiet
+
+# The packages of this module that have tests behind the build tag integration.
+INTEGRATION = $(addprefix ./,$(sort $(dir $(shell git grep -l '^//go:build integration' -- '*_test.go' ':!bench'))))
+
+# What `make bench` measures, how large, and of how many runs it takes the median.
+CASE        = all
+EVENTS      = 2000000
+SUBJECTS    = 1000000
+WORKERS     = 2
+RUNS        = 1
+COMPRESSION =
+
+.PHONY: help build demo test integration bench lint fuzz clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
+
+build: ## build bin/lupa
+	go build -o bin/lupa ./cmd/lupa
+
+demo: build ## run the five-minute demo: events and a ledger in, tables out
+	bin/lupa demo
+
+test: ## go vet and every fast test
+	go vet ./...
+	$(GOTEST) ./...
+	cd bench && go vet ./... && $(GOTEST) ./...
+
+integration: build $(VENV)/ready ## tests with other programs: DuckDB and PyIceberg read the tables
+	$(if $(INTEGRATION),$(GOTEST) -tags integration $(INTEGRATION))
+	cd bench && GOTESTSUM_FORMAT=standard-verbose LUPA=$(CURDIR)/bin/lupa PYICEBERG=$(VENV)/bin/python \
+		$(GOTEST) -tags integration -count 1 ./readers
+
+$(VENV)/ready: bench/readers/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --requirement $<
+	touch $@
+
+bench: ## measure whole runs: make bench CASE=backfill-jsonl EVENTS=2000000 RUNS=3
+	cd bench && go run ./cmd/bench run -case '$(CASE)' -events $(EVENTS) -subjects $(SUBJECTS) \
+		-workers $(WORKERS) -runs $(RUNS) -compression '$(COMPRESSION)'
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(STATICCHECK) -version
+	go vet -tags integration ./... && $(STATICCHECK) -tags integration ./...
+	cd bench && go vet -tags integration ./... && $(STATICCHECK) -tags integration ./...
+
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -rEo --include='*_test.go' '^func Fuzz\w+' . | while IFS=: read -r file target; do \
+		go -C "$$(dirname "$$file")" test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) . || exit 1; \
+	done
+
+clean: ## remove what was built, downloaded and measured, but not the results
+	rm -rf bin .cache bench/.cache
