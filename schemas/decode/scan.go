@@ -222,6 +222,11 @@ func digitsEnd(a []byte, p, end int) int {
 	return p
 }
 
+// beginsScalar tells a number, true, false or null by its first byte.
+func beginsScalar(c byte) bool {
+	return c-'0' <= 9 || c == '-' || c == 't' || c == 'f' || c == 'n'
+}
+
 // scalarEnd checks the number, true, false or null at p and gives the place
 // behind it.
 func scalarEnd(a []byte, p, end int) (q int, k kind, ok bool) {

@@ -7,15 +7,15 @@ type kind uint8
 
 // The kinds. Those up to null are no value.
 const (
-	absent  kind = iota
-	null         // null
-	text         // a string without escapes, in the arena
-	escaped      // a string with escapes, in the arena
-	unfolded     // a string whose escapes were undone, in the side buffer
-	number       // a number, in the arena
-	yes          // true, in the arena
-	no           // false, in the arena
-	nested       // an object or an array
+	absent   kind = iota
+	null          // null
+	text          // a string without escapes, in the arena
+	escaped       // a string with escapes, in the arena
+	unfolded      // a string whose escapes were undone, in the side buffer
+	number        // a number, in the arena
+	yes           // true, in the arena
+	no            // false, in the arena
+	nested        // an object or an array
 )
 
 // value is what stands in a slot, and where.

@@ -1,0 +1,167 @@
+package decode
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/apache/arrow/go/v17/arrow/endian"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"lupa/schemas"
+)
+
+// JSON decodes messages that are one JSON object each. One goroutine may use
+// it.
+type JSON struct {
+	opts    Options
+	walker  walker
+	tables  []*table
+	rows    []schemas.Rows
+	rejects []schemas.Reject
+	// nothing is zeros, the columns of fields that have no values.
+	nothing []byte
+}
+
+// NewJSON makes a decoder of the messages of the contracts.
+func NewJSON(contracts []*schemas.Contract, opts Options) (*JSON, error) {
+	opts, err := opts.filled()
+	if err != nil {
+		return nil, err
+	}
+	if endian.IsBigEndian {
+		return nil, fmt.Errorf("decode: needs a little-endian machine")
+	}
+	if len(contracts) == 0 {
+		return nil, fmt.Errorf("decode: no contracts")
+	}
+	d := &JSON{opts: opts, rows: make([]schemas.Rows, len(contracts))}
+	paths := tree{top: newBranch()}
+	for i, c := range contracts {
+		if c == nil {
+			return nil, fmt.Errorf("decode: contract %d is nil", i)
+		}
+		t, err := newTable(c, &paths)
+		if err != nil {
+			return nil, fmt.Errorf("decode: contract %s: %w", c.ID, err)
+		}
+		d.tables = append(d.tables, t)
+	}
+	d.walker = walker{
+		values:   newValues(paths.slots, d.identitySlots(paths.slots)),
+		nodes:    paths.nodes(),
+		maxDepth: opts.MaxDepth,
+		learned:  newHabits(),
+	}
+	return d, nil
+}
+
+// identitySlots marks the slots that an identity field is taken from.
+func (d *JSON) identitySlots(slots int) []bool {
+	marks := make([]bool, slots)
+	for _, t := range d.tables {
+		for i := range t.fields {
+			for _, s := range t.fields[i].slots {
+				marks[s] = marks[s] || t.fields[i].identity
+			}
+		}
+	}
+	return marks
+}
+
+// Decode reads the messages values[i] of arena, behind whose last at least 64
+// bytes are readable; times[i] is a message's own time in microseconds, or the
+// lowest int64. It gives the rows of each contract and the rejects, ascending
+// by message; both point into the arena and are valid until the next call. An
+// error means that the arguments do not fit together.
+func (d *JSON) Decode(arena []byte, values []schemas.Span, times []int64) ([]schemas.Rows, []schemas.Reject, error) {
+	arena, err := withSlack(arena, values, times)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, t := range d.tables {
+		t.reset()
+	}
+	w := &d.walker
+	w.arena, w.side, w.scratch = arena, w.side[:0], w.scratch[:0]
+	d.rejects = d.rejects[:0]
+	for i, s := range values {
+		d.message(int32(i), s, times[i])
+	}
+	d.finish()
+	return d.rows, d.rejects, nil
+}
+
+// withSlack checks the arguments of Decode and gives the arena with the bytes
+// behind its last message.
+func withSlack(arena []byte, values []schemas.Span, times []int64) ([]byte, error) {
+	if len(times) != len(values) {
+		return nil, fmt.Errorf("decode: %d messages with %d times", len(values), len(times))
+	}
+	if len(values) > math.MaxInt32 {
+		return nil, fmt.Errorf("decode: %d messages in one arena", len(values))
+	}
+	end := 0
+	for _, s := range values {
+		end = max(end, int(s.Off)+int(s.Len))
+	}
+	end += slack
+	if end > math.MaxInt32 {
+		return nil, fmt.Errorf("decode: arena of %d bytes, views reach 2 GiB", end)
+	}
+	if end > cap(arena) {
+		return nil, fmt.Errorf("decode: arena of %d bytes for messages that end at %d with slack", cap(arena), end)
+	}
+	return arena[:max(len(arena), end)], nil
+}
+
+// message decodes one message.
+func (d *JSON) message(i int32, s schemas.Span, at int64) {
+	w := &d.walker
+	switch {
+	case s.Len == 0:
+		d.reject(i, schemas.EmptyMessage)
+		return
+	case int(s.Len) > d.opts.MaxMessageBytes:
+		d.reject(i, schemas.TooLarge)
+		return
+	}
+	w.reset()
+	object, reason := w.walk(int(s.Off), int(s.Off)+int(s.Len))
+	if reason != schemas.NoReason {
+		d.reject(i, reason)
+		return
+	}
+	taken := false
+	for c, t := range d.tables {
+		if !object || !t.takes(&w.values) {
+			continue
+		}
+		taken = true
+		if field, reason := t.add(&w.values, i, at); reason != schemas.NoReason {
+			d.rejects = append(d.rejects, schemas.Reject{Message: i, Contract: int32(c), Field: field, Reason: reason})
+		}
+	}
+	if !taken {
+		d.reject(i, schemas.Unrouted)
+	}
+}
+
+// reject rejects a message for which no contract can be blamed.
+func (d *JSON) reject(i int32, reason schemas.Reason) {
+	d.rejects = append(d.rejects, schemas.Reject{Message: i, Contract: schemas.NoContract, Field: schemas.NoField, Reason: reason})
+}
+
+// finish makes the records.
+func (d *JSON) finish() {
+	rows := 0
+	for _, t := range d.tables {
+		rows = max(rows, t.rows)
+	}
+	d.nothing = extend(d.nothing, max(len(d.nothing), 16*rows))
+	arena := memory.NewBufferBytes(d.walker.arena)
+	side := memory.NewBufferBytes(d.walker.side)
+	nothing := memory.NewBufferBytes(d.nothing)
+	for i, t := range d.tables {
+		d.rows[i] = t.result(arena, side, nothing)
+	}
+}
