@@ -1,0 +1,139 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestMedians(t *testing.T) {
+	run := func(a, b float64) []Result { return []Result{{"a", a, "s"}, {"b", b, "s"}} }
+	for _, c := range []struct {
+		name string
+		runs [][]Result
+		want []Result
+	}{
+		{"one run is its own median", [][]Result{run(3, 1)}, run(3, 1)},
+		{"the middle of three, for each result", [][]Result{run(3, 1), run(1, 9), run(2, 5)}, run(2, 5)},
+		{"between the middle two of four", [][]Result{run(4, 0), run(1, 0), run(2, 0), run(8, 0)}, run(3, 0)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, medians(c.runs)); diff != "" {
+				t.Errorf("medians (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPrint(t *testing.T) {
+	var out strings.Builder
+	results := []Result{{"events_per_s", 812345.678, "events/s"}, {"kept", 1600000, "events"}, {"cpu_us_per_event", 1.234567, "us"}}
+	if err := Print(&out, "backfill-jsonl", results); err != nil {
+		t.Fatal(err)
+	}
+	want := "RESULT backfill-jsonl events_per_s 812346 events/s\n" +
+		"RESULT backfill-jsonl kept 1600000 events\n" +
+		"RESULT backfill-jsonl cpu_us_per_event 1.235 us\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
+
+func TestSave(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Root: "..", Events: 10, Subjects: 5, Workers: 2, Runs: 1}
+	if err := Save(t.Context(), dir, "some-case", o, []Result{{"kept", 8, "events"}}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "some-case.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Case    string
+		Machine Machine
+		Args    struct{ Events, Workers int }
+		Results []Result
+	}
+	if err := json.Unmarshal(text, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Case != "some-case" || got.Args.Events != 10 || got.Args.Workers != 2 || len(got.Results) != 1 {
+		t.Errorf("saved %+v", got)
+	}
+	if m := got.Machine; m.CPU == "" || m.Cores < 1 || m.Go == "" || len(m.Commit) < 40 {
+		t.Errorf("the machine is not described: %+v", m)
+	}
+}
+
+func TestAfterColon(t *testing.T) {
+	text := []byte("model\t\t: 17\nmodel name\t: Some CPU: fast\nmodel name\t: Other\n")
+	if got := strings.TrimSpace(afterColon(text, "model name")); got != "Some CPU: fast" {
+		t.Errorf("got %q", got)
+	}
+	if got := afterColon(text, "absent"); got != "" {
+		t.Errorf("got %q of a key that is absent", got)
+	}
+}
+
+func TestRunChild(t *testing.T) {
+	out, use, err := runChild(t.Context(), io.Discard, "go", "version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(out, []byte("go version ")) || use.wall <= 0 || use.cpu <= 0 || use.peakBytes < 1<<20 {
+		t.Errorf("output %q, usage %+v", out, use)
+	}
+	if _, _, err := runChild(t.Context(), io.Discard, "go", "no-such-command"); err == nil {
+		t.Error("a program that fails is no error")
+	}
+}
+
+func TestInputIsMadeOnce(t *testing.T) {
+	var log strings.Builder
+	o := Options{Cache: t.TempDir(), Events: 100, Subjects: 50, Log: &log}
+	first, err := input(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := log.String()
+	again, err := input(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made == "" || log.String() != made || again != first {
+		t.Errorf("made %q, then %q", first, again)
+	}
+	events, err := filepath.Glob(filepath.Join(first, "events-*.jsonl"))
+	if err != nil || len(events) != inputFiles {
+		t.Errorf("%d event files, %v", len(events), err)
+	}
+	o.Subjects = 60
+	if other, err := input(t.Context(), o); err != nil || other == first {
+		t.Errorf("other options gave %q, %v", other, err)
+	}
+	left, err := filepath.Glob(filepath.Join(o.Cache, "unfinished-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	good := summary{Read: 10, Kept: 5, Masked: 2, Dropped: 2, Rejected: 1}
+	if err := good.check(10); err != nil {
+		t.Error(err)
+	}
+	if good.check(11) == nil {
+		t.Error("an event that was not read passed")
+	}
+	good.Kept++
+	if good.check(10) == nil {
+		t.Error("counts that do not add up passed")
+	}
+}
