@@ -125,15 +125,31 @@ func TestInputIsMadeOnce(t *testing.T) {
 }
 
 func TestSummary(t *testing.T) {
-	good := summary{Read: 10, Kept: 5, Masked: 2, Dropped: 2, Rejected: 1}
-	if err := good.check(10); err != nil {
-		t.Error(err)
+	const text = `{"run": {"read": 10, "kept": 5, "masked": 2, "dropped": 2, "rejected": 1}, "ledger": {"records": 7, "unreadable": 0}}`
+	for _, c := range []struct {
+		name   string
+		events int
+		change func(*summary)
+		good   bool
+	}{
+		{"all adds up", 10, func(*summary) {}, true},
+		{"an event was not read", 11, func(*summary) {}, false},
+		{"a row too many", 10, func(s *summary) { s.Run.Kept++ }, false},
+		{"a record was not understood", 10, func(s *summary) { s.Ledger.Unreadable++ }, false},
+		{"an empty ledger", 10, func(s *summary) { s.Ledger.Records = 0 }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := parseSummary([]byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.change(&s)
+			if err := s.check(c.events); (err == nil) != c.good {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
-	if good.check(11) == nil {
-		t.Error("an event that was not read passed")
-	}
-	good.Kept++
-	if good.check(10) == nil {
-		t.Error("counts that do not add up passed")
+	if _, err := parseSummary([]byte("read 10")); err == nil {
+		t.Error("text that is no JSON passed")
 	}
 }

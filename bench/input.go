@@ -10,6 +10,13 @@ import (
 	"lupa/bench/gen"
 )
 
+// The files of an input folder.
+const (
+	ledgerFile = "ledger.jsonl"
+	someEvents = "events-*"   // a glob
+	noEvents   = "none.jsonl" // an empty file
+)
+
 // inputFiles is over how many files the events are spread: more than workers,
 // so that a slow file does not decide.
 const inputFiles = 8
@@ -34,10 +41,13 @@ func input(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(unfinished)
-	if err := gen.WriteLedger(ctx, filepath.Join(unfinished, "ledger.jsonl"), g); err != nil {
+	if err := gen.WriteLedger(ctx, filepath.Join(unfinished, ledgerFile), g); err != nil {
 		return "", err
 	}
 	if _, err := gen.WriteEvents(ctx, unfinished, g); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(unfinished, noEvents), nil, 0o644); err != nil {
 		return "", err
 	}
 	if err := os.Rename(unfinished, dir); err != nil {
