@@ -1,0 +1,215 @@
+package consent
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"lupa/pipeline"
+	"lupa/schemas"
+)
+
+// cheap makes tokens of the last bytes of a value, so that benchmarks measure
+// the join and not the MAC.
+type cheap struct{}
+
+func (cheap) Token(kind schemas.IdentifierKind, value []byte) (t schemas.Token) {
+	t[0], t[1] = 1, byte(kind)
+	copy(t[2:], value[max(0, len(value)-14):])
+	return t
+}
+
+func (c cheap) Tokens(kind schemas.IdentifierKind, values *array.BinaryView, dst []schemas.Token) {
+	for i := range dst {
+		if values.IsValid(i) {
+			dst[i] = c.Token(kind, values.Value(i))
+		}
+	}
+}
+
+const benchSubjects = 1_000_000
+
+// benchName is a name of 12 bytes, which an Arrow view holds in itself.
+func benchName(n uint64) string {
+	var b [12]byte
+	binary.LittleEndian.PutUint64(b[4:], n*0x9e3779b97f4a7c15)
+	binary.LittleEndian.PutUint32(b[:4], uint32(n))
+	return string(b[:])
+}
+
+// benchView has a million subjects with a user id and an anonymous id each;
+// nine in ten granted two purposes, a third of those withdrew one of them.
+var benchView = sync.OnceValue(func() *View {
+	v, err := NewView(cheap{}, Options{})
+	if err != nil {
+		panic("a view cannot be made")
+	}
+	for from := uint64(0); from < benchSubjects; from += 1000 {
+		if _, err := v.ApplyRecords(benchRecords(from, from+1000)); err != nil {
+			panic("records cannot be applied")
+		}
+	}
+	return v
+})
+
+func benchRecords(from, to uint64) (all []schemas.Record) {
+	for n := from; n < to; n++ {
+		id := user(benchName(n))
+		if n%10 == 0 {
+			all = append(all, of(id, refuse(email, 1)).Record)
+			continue
+		}
+		all = append(all, of(id, grant(email, 1)).Record, of(id, grant(stats, 1)).Record)
+		if n%3 == 0 {
+			all = append(all, of(id, withdraw(stats, 2)).Record)
+		}
+	}
+	return all
+}
+
+// BenchmarkStage decides batches of 1024 rows over a million subjects.
+func BenchmarkStage(b *testing.B) {
+	const size = 1024
+	for _, c := range []struct {
+		name string
+		draw func(*rand.Rand) func() uint64
+		anon bool
+	}{
+		{"zipf", zipf, false},
+		{"uniform", uniform, false},
+		{"zipf with an unknown anonymous id", zipf, true},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			v := benchView()
+			tracks := contract()
+			tracks.Fields[contactColumn].Identifiers = nil
+			if !c.anon {
+				tracks.Fields[anonColumn].Identifiers = nil
+			}
+			draw := c.draw(rand.New(rand.NewPCG(1, 2)))
+			batches := make([]*pipeline.Batch, 512)
+			for i := range batches {
+				rows := make([]row, size)
+				for j := range rows {
+					n := draw()
+					if j%10 == 9 {
+						n += benchSubjects // unknown to the ledger
+					}
+					rows[j] = row{time: 5, user: benchName(n)}
+					if c.anon {
+						rows[j].anon = rows[j].user
+					}
+				}
+				batches[i] = batch(memory.DefaultAllocator, tracks, rows...)
+				defer batches[i].Raw.Release()
+			}
+			stage := NewStage(v, cheap{})
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				if err := stage.Apply(b.Context(), batches[i%len(batches)]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/row")
+		})
+	}
+}
+
+func zipf(r *rand.Rand) func() uint64 {
+	z := rand.NewZipf(r, 1.1, 1, benchSubjects-1)
+	return func() uint64 { return z.Uint64() * 7919 % benchSubjects }
+}
+
+func uniform(r *rand.Rand) func() uint64 {
+	return func() uint64 { return r.Uint64N(benchSubjects) }
+}
+
+// BenchmarkFind compares the table with a Go map, 1M tokens, 10 % unknown.
+func BenchmarkFind(b *testing.B) {
+	v := benchView()
+	asMap := make(map[schemas.Token]int32, len(v.store.nodes))
+	for id := range v.store.nodes {
+		asMap[v.store.nodes[id].token] = int32(id)
+	}
+	draw := zipf(rand.New(rand.NewPCG(1, 2)))
+	tokens := make([]schemas.Token, 1<<19)
+	for i := range tokens {
+		n := draw()
+		if i%10 == 9 {
+			n += benchSubjects
+		}
+		tokens[i] = cheap{}.Token(schemas.UserID, []byte(benchName(n)))
+	}
+	const size = 1024
+	out := make([]int32, size)
+	for name, find := range map[string]func([]schemas.Token){
+		"table": func(t []schemas.Token) { v.store.index.find(v.store.nodes, t, out) },
+		"map": func(t []schemas.Token) {
+			for i := range t {
+				id, ok := asMap[t[i]]
+				if !ok {
+					id = missing
+				}
+				out[i] = id
+			}
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				at := i * size % len(tokens)
+				find(tokens[at : at+size])
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/token")
+		})
+	}
+}
+
+// BenchmarkApply applies batches of 1024 messages of new subjects, read from
+// their JSON, and again as records.
+func BenchmarkApply(b *testing.B) {
+	const size = 1024
+	b.Run("messages", func(b *testing.B) {
+		v, _ := NewView(cheap{}, Options{})
+		var batches []messages
+		for i := range 64 {
+			var m messages
+			for j := range size {
+				m.say(of(user(fmt.Sprintf("user-%08d", i*size+j)), grant(email, 1)))
+			}
+			batches = append(batches, m)
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		for i := 0; b.Loop(); i++ {
+			m := batches[i%len(batches)]
+			if _, err := v.Apply(m.keys, m.values); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/record")
+	})
+	b.Run("records", func(b *testing.B) {
+		v, _ := NewView(cheap{}, Options{})
+		var batches [][]schemas.Record
+		for i := range uint64(512) {
+			batches = append(batches, benchRecords(i*size, (i+1)*size))
+		}
+		b.ReportAllocs()
+		b.ResetTimer()
+		records := 0
+		for i := 0; b.Loop(); i++ {
+			batch := batches[i%len(batches)]
+			if _, err := v.ApplyRecords(batch); err != nil {
+				b.Fatal(err)
+			}
+			records += len(batch)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(records), "ns/record")
+	})
+}

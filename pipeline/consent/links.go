@@ -1,0 +1,130 @@
+package consent
+
+// closure is the identifiers of one subject, as far as links tell.
+type closure struct {
+	parent  int32 // the closure that this one went into; its own number at the root
+	size    int32
+	members []int32 // nodes; nil when it is capped
+	// capped stands for all members of a closure that outgrew the limit: it
+	// denies every purpose and knows the last erasure.
+	capped Timeline
+}
+
+// root gives the closure that c is part of now. It changes nothing, so readers
+// may call it at once; chains stay short because the smaller closure goes into
+// the larger.
+func (s *store) root(c int32) int32 {
+	for s.closures[c].parent != c {
+		c = s.closures[c].parent
+	}
+	return c
+}
+
+// link makes one closure of those of a and b.
+func (s *store) link(a, b int32) {
+	if a == b {
+		return
+	}
+	into, from := s.closureOf(a), s.closureOf(b)
+	if into == from {
+		return
+	}
+	// A capped closure is larger than any that is not.
+	if s.closures[into].size < s.closures[from].size {
+		into, from = from, into
+	}
+	s.joined++
+	large, small := &s.closures[into], &s.closures[from]
+	large.size += small.size
+	if large.capped == nil && int(large.size) > s.maxLinked {
+		s.seal(large)
+	}
+	for _, id := range small.members {
+		s.nodes[id].closure = into
+		if large.capped != nil {
+			large.learn(s.timeline(id))
+		}
+	}
+	switch {
+	case small.capped != nil:
+		large.learn(small.capped)
+		small.parent = into
+		s.capped--
+		return
+	case large.capped == nil:
+		large.members = append(large.members, small.members...)
+	}
+	*small = closure{}
+	s.spare = append(s.spare, from)
+}
+
+// closureOf gives the closure of a node, and makes one if it has none.
+func (s *store) closureOf(id int32) int32 {
+	if c := s.nodes[id].closure; c != none {
+		return s.root(c)
+	}
+	var c int32
+	if last := len(s.spare) - 1; last >= 0 {
+		c, s.spare = s.spare[last], s.spare[:last]
+	} else {
+		c = int32(len(s.closures))
+		s.closures = append(s.closures, closure{})
+	}
+	s.closures[c] = closure{parent: c, size: 1, members: []int32{id}}
+	s.nodes[id].closure = c
+	return c
+}
+
+// seal lets go of the members of a closure and denies all of them.
+func (s *store) seal(c *closure) {
+	c.capped = Timeline(nil).deny(everyPurpose)
+	for _, id := range c.members {
+		c.learn(s.timeline(id))
+	}
+	c.members = nil
+	s.capped++
+}
+
+// learn takes over an erasure: it holds for every member of a capped closure.
+func (c *closure) learn(t Timeline) {
+	if erasure, _ := t.split(); erasure != nil {
+		c.capped, _ = c.capped.add(*erasure)
+	}
+}
+
+// erased tells the node's closure of its erasure.
+func (s *store) erased(id int32) {
+	if c := s.nodes[id].closure; c != none {
+		if root := &s.closures[s.root(c)]; root.capped != nil {
+			root.learn(s.timeline(id))
+		}
+	}
+}
+
+// lines appends the timelines of a node and of all that are linked with it. It
+// reports whether its closure is capped.
+func (s *store) lines(id int32, lines []Timeline) ([]Timeline, bool) {
+	c := s.nodes[id].closure
+	if c == none {
+		return append(lines, s.timeline(id)), false
+	}
+	root := &s.closures[s.root(c)]
+	if root.capped != nil {
+		return append(lines, root.capped), true
+	}
+	for _, member := range root.members {
+		lines = append(lines, s.timeline(member))
+	}
+	return lines, false
+}
+
+// denyLink denies both ends of a link that could not be read until it can.
+func (s *store) denyLink(a, b int32) {
+	s.close(a, s.open(a).denyLink(b))
+	s.close(b, s.open(b).denyLink(a))
+}
+
+func (s *store) liftLink(a, b int32) {
+	s.close(a, s.timeline(a).liftLink(b))
+	s.close(b, s.timeline(b).liftLink(a))
+}

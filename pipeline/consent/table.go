@@ -1,0 +1,132 @@
+package consent
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"lupa/schemas"
+)
+
+// table finds the node of a token: open addressing with linear probing over
+// slots of a tag and a node number. A tag only picks candidates; find always
+// compares whole tokens.
+//
+// It is not a Go map because find works on many tokens at once, so that their
+// cache misses overlap. BenchmarkFind, 1M tokens, Zipf: see there.
+type table struct {
+	slots []slot
+	shift uint8 // 64 - log2(len(slots))
+	count int
+}
+
+type slot struct {
+	tag  uint32
+	node int32 // number + 1; 0 is an empty slot
+}
+
+// block is how many tokens find keeps in flight.
+const block = 128
+
+// missing is the node of a token that the table does not have.
+const missing = int32(-1)
+
+// hash spreads tokens that are not made by a MAC too, such as those that a
+// ledger source numbers itself.
+func hash(t *schemas.Token) uint64 {
+	lo, hi := binary.LittleEndian.Uint64(t[:8]), binary.LittleEndian.Uint64(t[8:])
+	h, l := bits.Mul64(lo^0x9e3779b97f4a7c15, hi^0xd6e8feb86659fd93)
+	x := h ^ l ^ lo
+	return (x ^ x>>32) * 0xe7037ed1a0b428db
+}
+
+// find sets out[i] to the node of tokens[i], or missing. A zero token is
+// missing.
+func (t *table) find(nodes []node, tokens []schemas.Token, out []int32) {
+	if t.count == 0 {
+		for i := range tokens {
+			out[i] = missing
+		}
+		return
+	}
+	var hashes [block]uint64
+	var first [block]slot
+	for len(tokens) > 0 {
+		n := min(len(tokens), block)
+		for i := range n {
+			hashes[i] = hash(&tokens[i])
+		}
+		// Loads that depend on nothing but the hashes: their misses overlap.
+		for i, h := range hashes[:n] {
+			first[i] = t.slots[h>>t.shift]
+		}
+		for i := range n {
+			out[i] = missing
+			if h := hashes[i]; first[i].node != 0 {
+				out[i] = t.candidate(h>>t.shift, uint32(h))
+			}
+		}
+		for i, id := range out[:n] {
+			if id != missing && nodes[id].token != tokens[i] {
+				out[i] = t.lookup(nodes, &tokens[i])
+			}
+		}
+		tokens, out = tokens[n:], out[n:]
+	}
+}
+
+// candidate gives the first node at or after a slot whose tag fits.
+func (t *table) candidate(at uint64, tag uint32) int32 {
+	mask := uint64(len(t.slots) - 1)
+	for {
+		s := t.slots[at]
+		if s.node == 0 {
+			return missing
+		}
+		if s.tag == tag {
+			return s.node - 1
+		}
+		at = (at + 1) & mask
+	}
+}
+
+// lookup finds one token by comparing every candidate.
+func (t *table) lookup(nodes []node, token *schemas.Token) int32 {
+	if t.count == 0 {
+		return missing
+	}
+	h, mask := hash(token), uint64(len(t.slots)-1)
+	for at := h >> t.shift; t.slots[at].node != 0; at = (at + 1) & mask {
+		s := t.slots[at]
+		if s.tag == uint32(h) && nodes[s.node-1].token == *token {
+			return s.node - 1
+		}
+	}
+	return missing
+}
+
+// insert adds the last of nodes, which must not be in the table yet.
+func (t *table) insert(nodes []node) {
+	if 4*(t.count+1) > 3*len(t.slots) {
+		t.grow(nodes)
+	}
+	t.place(nodes, int32(len(nodes)-1))
+	t.count++
+}
+
+func (t *table) place(nodes []node, id int32) {
+	h, mask := hash(&nodes[id].token), uint64(len(t.slots)-1)
+	at := h >> t.shift
+	for t.slots[at].node != 0 {
+		at = (at + 1) & mask
+	}
+	t.slots[at] = slot{uint32(h), id + 1}
+}
+
+func (t *table) grow(nodes []node) {
+	size := max(64, 2*len(t.slots))
+	t.slots = make([]slot, size)
+	t.shift = uint8(64 - bits.TrailingZeros(uint(size)))
+	for id := range t.count {
+		t.place(nodes, int32(id))
+	}
+}

@@ -1,0 +1,316 @@
+package consent
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"lupa/schemas"
+)
+
+// Tokens makes the ledger's own tokens of raw identifiers: the key domain that
+// no table shares. A view calls it from one goroutine at a time, and so does a
+// stage; where several share one, it must stand that.
+type Tokens interface {
+	// Token gives the token of one identifier, zero if value is empty or is
+	// nothing that the kind can be.
+	Token(kind schemas.IdentifierKind, value []byte) schemas.Token
+	// Tokens sets dst[i] to the token of values[i], zero where that is null,
+	// empty, or nothing that the kind can be.
+	Tokens(kind schemas.IdentifierKind, values *array.BinaryView, dst []schemas.Token)
+}
+
+// Options sets up a View.
+type Options struct {
+	// MaxLinked is how many identifiers one subject may have before its rows
+	// are denied; 0 is 64.
+	MaxLinked int
+}
+
+// View is the ledger in memory, without a raw identifier in it. All methods
+// may be called at once.
+type View struct {
+	tokens Tokens
+
+	applying sync.Mutex // held by the one that writes, around mu
+	changes  []change
+
+	mu    sync.RWMutex
+	store store
+	stats Stats
+
+	cappedRows atomic.Int64
+}
+
+// Stats are counts of a view since it was made.
+type Stats struct {
+	Identifiers int64 // tokens that the ledger names
+	Subjects    int64 // identifiers, with linked ones counted once
+	Capped      int64 // subjects with more identifiers than MaxLinked
+
+	Records         int64 // records applied, links among them
+	Links           int64 // link records
+	Tombstones      int64
+	Unreadable      int64 // values that could not be read and denied their key
+	Duplicates      int64 // records that said nothing new
+	Late            int64 // records that came after a higher version
+	Buried          int64 // records that came after their tombstone
+	Ties            int64 // records of one version that differ: somebody writes the ledger wrongly
+	UnknownPurposes int64 // records for a purpose that no contract can name
+
+	CappedRows int64 // rows denied because their subject is capped
+}
+
+// NewView makes an empty view.
+func NewView(tokens Tokens, opts Options) (*View, error) {
+	if tokens == nil {
+		return nil, errors.New("consent: a view needs tokens")
+	}
+	if opts.MaxLinked == 0 {
+		opts.MaxLinked = 64
+	}
+	if opts.MaxLinked < 2 {
+		return nil, fmt.Errorf("consent: MaxLinked is %d, must be at least 2", opts.MaxLinked)
+	}
+	return &View{tokens: tokens, store: store{maxLinked: opts.MaxLinked}}, nil
+}
+
+// Stats gives the counts.
+func (v *View) Stats() Stats {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	s := v.stats
+	s.Identifiers = int64(len(v.store.nodes))
+	s.Subjects = s.Identifiers - int64(v.store.joined)
+	s.Capped = int64(v.store.capped)
+	s.CappedRows = v.cappedRows.Load()
+	return s
+}
+
+// action is what a ledger message does to a timeline.
+type action uint8
+
+const (
+	ignore action = iota // a purpose that no contract can name
+	add
+	link
+	bury
+	buryNone // a tombstone that changes nothing
+	deny
+	denyLink
+	denyNone // an unreadable value for a purpose that no contract can name
+)
+
+// change is one ledger message, read.
+type change struct {
+	action action
+	entry  Entry
+	token  schemas.Token
+	other  schemas.Token
+}
+
+// perLock is how many changes are made before stages get their turn.
+const perLock = 1024
+
+// errNobody stops a reader: whom the message concerns cannot be said, so no
+// decision about anybody could be trusted.
+var errNobody = errors.New("principal cannot be read")
+
+// Apply takes a batch of ledger messages in the order of their offsets; a nil
+// value is a tombstone, a key may be nil where the value says it all. It gives
+// how many were applied: all of them, or those before the message that err is
+// about. Stages see each message whole or not at all, and every message of the
+// batch once Apply has returned.
+func (v *View) Apply(keys, values [][]byte) (n int, err error) {
+	if len(keys) != len(values) {
+		return 0, fmt.Errorf("consent: %d keys for %d values", len(keys), len(values))
+	}
+	return v.applyAll(len(values), func(i int) (change, error) { return v.read(keys[i], values[i]) })
+}
+
+// ApplyRecords takes records as Apply takes messages.
+func (v *View) ApplyRecords(records []schemas.Record) (n int, err error) {
+	return v.applyAll(len(records), func(i int) (change, error) { return v.resolve(&records[i]) })
+}
+
+// applyAll reads n messages outside of the lock and makes the changes under it.
+func (v *View) applyAll(n int, read func(int) (change, error)) (int, error) {
+	v.applying.Lock()
+	defer v.applying.Unlock()
+	for done := 0; done < n; {
+		v.changes = v.changes[:0]
+		var err error
+		for i := done; i < min(n, done+perLock); i++ {
+			var c change
+			if c, err = read(i); err != nil {
+				break
+			}
+			v.changes = append(v.changes, c)
+		}
+		v.commit(v.changes)
+		done += len(v.changes)
+		if err != nil {
+			return done, fmt.Errorf("consent: ledger message %d of the batch: %w", done, err)
+		}
+	}
+	return n, nil
+}
+
+// read makes a change of one message.
+func (v *View) read(key, value []byte) (change, error) {
+	if value == nil {
+		r, err := schemas.ParseRecordKey(key)
+		if err != nil {
+			return change{}, fmt.Errorf("tombstone: %w", err)
+		}
+		return v.tombstone(&r)
+	}
+	r, err := schemas.ParseRecord(value)
+	if err == nil {
+		if c, err := v.resolve(&r); err == nil {
+			return c, nil
+		}
+	}
+	return v.unreadable(key, &r)
+}
+
+// tombstone makes a change of a key without a value.
+func (v *View) tombstone(key *schemas.Record) (change, error) {
+	token, err := v.token(key.Token, key.Principal)
+	c := change{action: bury, token: token, entry: Entry{Purpose: key.Purpose}}
+	if key.Verb != schemas.NoVerb || (key.Purpose == schemas.NoPurpose && !key.Every) {
+		// No tombstone undoes an erasure or a link.
+		c.action = buryNone
+	}
+	return c, err
+}
+
+// unreadable makes a change of a value that is not understood: it denies what
+// its key names, or else what could be read of it.
+func (v *View) unreadable(key []byte, partial *schemas.Record) (c change, err error) {
+	r, err := schemas.ParseRecordKey(key)
+	if err != nil {
+		if partial.Principal.IsZero() && partial.Token.IsZero() {
+			return change{}, fmt.Errorf("%w; key: %w", errNobody, err)
+		}
+		// Without a key, a purpose that is not known may be any.
+		r = *partial
+		r.Every = r.Every || r.Purpose == schemas.NoPurpose
+	}
+	if c.token, err = v.token(r.Token, r.Principal); err != nil {
+		return change{}, err
+	}
+	c.action = deny
+	switch c.entry.Purpose = r.Purpose; {
+	case r.Verb == schemas.Link:
+		c.action = denyLink
+		if c.other, err = v.token(r.OtherToken, r.Other); err != nil {
+			return change{}, fmt.Errorf("link: %w", err)
+		}
+	case r.Verb == schemas.Erase:
+		c.entry.Purpose = brokenErasure
+	case r.Every:
+		c.entry.Purpose = everyPurpose
+	case r.Purpose == schemas.NoPurpose:
+		c.action = denyNone
+	}
+	return c, nil
+}
+
+// resolve makes a change of one record.
+func (v *View) resolve(r *schemas.Record) (change, error) {
+	token, err := v.token(r.Token, r.Principal)
+	if err != nil {
+		return change{}, err
+	}
+	c := change{action: add, entry: entry(r), token: token}
+	switch {
+	case r.Verb == schemas.Link:
+		c.action = link
+		if c.other, err = v.token(r.OtherToken, r.Other); err != nil {
+			return change{}, fmt.Errorf("link: %w", err)
+		}
+	case r.Verb == schemas.Erase || r.Every:
+	case !schemas.AllPurposes.Has(r.Purpose):
+		c.action = ignore
+	}
+	return c, nil
+}
+
+// token gives the token of a principal.
+func (v *View) token(token schemas.Token, raw schemas.Subject) (schemas.Token, error) {
+	if token.IsZero() && !raw.IsZero() {
+		// Revealed to make the key under which the view knows the subject.
+		token = v.tokens.Token(raw.Kind, []byte(raw.Reveal()))
+	}
+	if token.IsZero() {
+		return token, errNobody
+	}
+	return token, nil
+}
+
+// commit makes changes that were read.
+func (v *View) commit(changes []change) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range changes {
+		v.change(&changes[i])
+	}
+}
+
+func (v *View) change(c *change) {
+	s, n := &v.store, &v.stats
+	switch c.action {
+	case ignore:
+		n.Records++
+		n.UnknownPurposes++
+	case link:
+		n.Records++
+		n.Links++
+		a, b := s.node(&c.token), s.node(&c.other)
+		s.liftLink(a, b)
+		s.link(a, b)
+	case buryNone:
+		n.Tombstones++
+	case bury:
+		n.Tombstones++
+		if id := s.index.lookup(s.nodes, &c.token); id != missing {
+			s.close(id, s.open(id).clear(c.entry.Purpose))
+		}
+	case deny:
+		n.Unreadable++
+		id := s.node(&c.token)
+		s.close(id, s.open(id).deny(c.entry.Purpose))
+	case denyLink:
+		n.Unreadable++
+		s.denyLink(s.node(&c.token), s.node(&c.other))
+	case denyNone:
+		n.Unreadable++
+	case add:
+		n.Records++
+		v.add(c)
+	}
+}
+
+func (v *View) add(c *change) {
+	s, n := &v.store, &v.stats
+	id := s.node(&c.token)
+	t, result := s.open(id).add(c.entry)
+	s.close(id, t)
+	switch result {
+	case duplicate:
+		n.Duplicates++
+	case late:
+		n.Late++
+	case tie:
+		n.Ties++
+	case buried:
+		n.Buried++
+	}
+	if c.entry.Says == schemas.Erased {
+		s.erased(id)
+	}
+}
