@@ -34,7 +34,7 @@ func checkedObject(data []byte) (jsonObject, error) {
 	if object[0] != '{' {
 		return nil, errors.New("the record is not a JSON object")
 	}
-	var names nameStack
+	names := make(nameStack, 0, 64)
 	if _, err := names.value(object, 0, 0); err != nil {
 		return nil, err
 	}
@@ -42,10 +42,10 @@ func checkedObject(data []byte) (jsonObject, error) {
 }
 
 // each calls f with the name and the value of every member.
-func (o jsonObject) each(f func(name string, value []byte)) {
+func (o jsonObject) each(f func(name, value []byte)) {
 	for i := skipSpace(o, 1); o[i] == '"'; {
 		end := endOfString(o, i)
-		name, _ := unquote(o[i:end]) // checked before
+		name, _ := unquote(o[i:end]) // cannot fail, since the names were checked
 		i = skipSpace(o, skipSpace(o, end)+1)
 		end = endOfValue(o, i)
 		f(name, o[i:end])
@@ -89,13 +89,9 @@ func (names *nameStack) value(data []byte, i, depth int) (end int, err error) {
 
 // push adds a name to the object whose names begin at base.
 func (names *nameStack) push(quoted []byte, base int) error {
-	name := quoted[1 : len(quoted)-1]
-	if bytes.IndexByte(name, '\\') >= 0 {
-		text, err := unquote(quoted)
-		if err != nil {
-			return fmt.Errorf("the record has a name that is %w", err)
-		}
-		name = []byte(text)
+	name, err := unquote(quoted)
+	if err != nil {
+		return fmt.Errorf("the record has a name that is %w", err)
 	}
 	for _, other := range (*names)[base:] {
 		if bytes.Equal(other, name) {
@@ -143,9 +139,7 @@ func endOfValue(data []byte, i int) int {
 			i++
 			continue
 		default:
-			for i < len(data) && bytes.IndexByte([]byte(",:]} \t\n\r"), data[i]) < 0 {
-				i++
-			}
+			i = endOfWord(data, i)
 		}
 		if depth == 0 {
 			return i
@@ -153,23 +147,34 @@ func endOfValue(data []byte, i int) int {
 	}
 }
 
+// endOfWord gives the index behind the number, true, false or null at i.
+func endOfWord(data []byte, i int) int {
+	for ; i < len(data); i++ {
+		switch data[i] {
+		case ',', ']', '}', ' ', '\t', '\n', '\r':
+			return i
+		}
+	}
+	return i
+}
+
 var errNotUnicode = errors.New("not Unicode text")
 
 // unquote gives the text of a JSON string. An escape for half of a surrogate
 // pair stands for no character: two identifiers that differ in it would become
 // one, so it is an error.
-func unquote(quoted []byte) (string, error) {
+func unquote(quoted []byte) ([]byte, error) {
 	if bytes.IndexByte(quoted, '\\') < 0 {
-		return string(quoted[1 : len(quoted)-1]), nil
+		return quoted[1 : len(quoted)-1], nil
 	}
 	if halfSurrogate(quoted) {
-		return "", errNotUnicode
+		return nil, errNotUnicode
 	}
 	var text string
 	if err := json.Unmarshal(quoted, &text); err != nil {
-		return "", errNotUnicode
+		return nil, errNotUnicode
 	}
-	return text, nil
+	return []byte(text), nil
 }
 
 func halfSurrogate(quoted []byte) bool {

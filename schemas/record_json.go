@@ -44,11 +44,11 @@ type recordMembers struct {
 }
 
 func (m *recordMembers) read(object jsonObject) {
-	object.each(func(name string, value []byte) {
+	object.each(func(name, value []byte) {
 		if value[0] == 'n' {
 			return
 		}
-		switch name {
+		switch string(name) {
 		case "schema_version":
 			m.schemaVersion = value
 		case "record_id":
@@ -89,8 +89,8 @@ func memberOf(value []byte, member string) (found []byte) {
 	if value[0] != '{' {
 		return nil
 	}
-	jsonObject(value).each(func(name string, value []byte) {
-		if name == member && value[0] != 'n' {
+	jsonObject(value).each(func(name, value []byte) {
+		if string(name) == member && value[0] != 'n' {
 			found = value
 		}
 	})
@@ -279,7 +279,7 @@ func text(member string, value []byte) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: is %w", member, err)
 	}
-	return s, nil
+	return string(s), nil
 }
 
 func integer(member string, value []byte) (int64, error) {
@@ -303,6 +303,9 @@ func microseconds(member string, value []byte) (int64, error) {
 	if err != nil {
 		// The cause would show the value.
 		return 0, fmt.Errorf("%s: must be an RFC 3339 time", member)
+	}
+	if year := t.UTC().Year(); year < 0 || year > 9999 {
+		return 0, fmt.Errorf("%s: must be in the years 0 to 9999 UTC", member)
 	}
 	return t.UnixMicro(), nil
 }
