@@ -57,13 +57,15 @@ func (f *field) pickIdentity(v *values) (int32, schemas.Reason) {
 		}
 	}
 	for i := range v.repeats {
-		r := &v.repeats[i]
-		if !f.has(r.slot) {
+		if !f.has(v.repeats[i].slot) {
 			continue
 		}
-		spare := v.borrow(r.value)
+		spare, side := v.borrow(v.repeats[i], picked), len(v.side)
 		if reason := f.agree(v, &picked, spare); reason != schemas.NoReason {
 			return none, reason
+		}
+		if picked != spare {
+			v.side = v.side[:side] // what was picked was written before
 		}
 	}
 	return picked, schemas.NoReason

@@ -82,7 +82,7 @@ func (d *JSON) Decode(arena []byte, values []schemas.Span, times []int64) ([]sch
 		t.reset()
 	}
 	w := &d.walker
-	w.arena, w.side, w.scratch = arena, w.side[:0], w.scratch[:0]
+	w.arena, w.side = arena, w.side[:0]
 	d.rejects = d.rejects[:0]
 	for i, s := range values {
 		d.message(int32(i), s, times[i])

@@ -40,17 +40,15 @@ type values struct {
 	repeats  []repeat
 	arena    []byte
 	side     []byte
-	// scratch holds the texts of repeats while they are compared.
-	scratch []byte
 }
 
 func newValues(slots int, identity []bool) values {
-	// One slot more than there are paths: a repeat is put there when it is
-	// the only value of its field.
+	// Two slots more than there are paths, for repeats: one is compared with
+	// what was picked before, which may be another.
 	return values{
-		kinds:    make([]kind, slots+1),
-		spans:    make([]schemas.Span, slots+1),
-		identity: append(identity, false),
+		kinds:    make([]kind, slots+2),
+		spans:    make([]schemas.Span, slots+2),
+		identity: append(identity, false, false),
 	}
 }
 
@@ -109,9 +107,12 @@ func (v *values) text(slot int32) (b []byte, ok bool) {
 	return nil, false
 }
 
-// borrow puts a value into the spare slot.
-func (v *values) borrow(val value) int32 {
+// borrow puts a repeat into a spare slot that is not the one in use.
+func (v *values) borrow(r repeat, inUse int32) int32 {
 	spare := int32(len(v.kinds) - 1)
-	v.kinds[spare], v.spans[spare] = val.kind, val.span
+	if spare == inUse {
+		spare--
+	}
+	v.kinds[spare], v.spans[spare] = r.kind, r.span
 	return spare
 }
