@@ -87,7 +87,7 @@ func (p *contractParser) eventTime(c *Contract, n *yaml.Node) {
 	if f.Treatment.Technique != Keep && !facts.treatmentBad {
 		p.problem(n.Line, "eventTime: column %s must have the technique keep, has %s", name, f.Treatment.Technique)
 	}
-	if len(f.Purposes.String()) > 0 {
+	if f.Purposes != 0 {
 		p.problem(n.Line, "eventTime: column %s must not need purposes of its own, or rows would lose their time", name)
 	}
 }
@@ -95,10 +95,6 @@ func (p *contractParser) eventTime(c *Contract, n *yaml.Node) {
 // checkColumn applies the rules for one field.
 func (p *contractParser) checkColumn(f *Field, facts *columnFacts) {
 	what := "column " + f.Name
-	if f.Name != "" && f.Name[0] == '_' {
-		// The rule for names has said it.
-		return
-	}
 	if facts.categoryBad || facts.treatmentBad {
 		return
 	}
