@@ -29,7 +29,7 @@ type reading struct {
 }
 
 // readDuckDB reads each table's Parquet files, by the list that is published
-// with each commit.
+// with each commit, and once more by the views that are published for DuckDB.
 func readDuckDB(ctx context.Context, warehouse string, tables map[string]*table) (map[string]reading, error) {
 	db, err := sql.Open("duckdb", "?autoinstall_known_extensions=false&autoload_known_extensions=false")
 	if err != nil {
@@ -37,38 +37,42 @@ func readDuckDB(ctx context.Context, warehouse string, tables map[string]*table)
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1) // the variables of the views belong to a connection
-	readings := map[string]reading{}
-	for name, t := range tables {
-		if readings[name], err = readDuckDBTable(ctx, db, t); err != nil {
-			return nil, fmt.Errorf("table %s: %w", name, err)
-		}
-	}
-	return readings, checkViews(ctx, db, warehouse, readings)
-}
-
-// checkViews reads the tables once more, by the views that are published for
-// DuckDB.
-func checkViews(ctx context.Context, db *sql.DB, warehouse string, readings map[string]reading) error {
 	views, err := os.ReadFile(filepath.Join(warehouse, "views.sql"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := db.ExecContext(ctx, string(views)); err != nil {
-		return fmt.Errorf("views.sql: %w", err)
+		return nil, fmt.Errorf("views.sql: %w", err)
 	}
-	for name, r := range readings {
-		var want, got int64
-		for _, n := range r.Reasons {
-			want += n
+	readings := map[string]reading{}
+	for name, t := range tables {
+		r, err := readDuckDBTable(ctx, db, t)
+		if err == nil {
+			err = checkView(ctx, db, name, &r)
 		}
-		if err := db.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM %q", name)).Scan(&got); err != nil {
-			return fmt.Errorf("view %s: %w", name, err)
+		if err != nil {
+			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
-		if got != want {
-			return fmt.Errorf("view %s has %d rows, the listed files have %d", name, got, want)
-		}
+		readings[name] = r
 	}
-	return nil
+	return readings, nil
+}
+
+// checkView compares the view of a table with its files, and takes the types
+// of the columns from it: it has them even when there are no files.
+func checkView(ctx context.Context, db *sql.DB, name string, r *reading) (err error) {
+	var want, got int64
+	for _, n := range r.Reasons {
+		want += n
+	}
+	if err := db.QueryRowContext(ctx, fmt.Sprintf("SELECT count(*) FROM %q", name)).Scan(&got); err != nil {
+		return err
+	}
+	if got != want {
+		return fmt.Errorf("its view has %d rows, the listed files have %d", got, want)
+	}
+	r.Tokens, err = duckDBTokens(ctx, db, name)
+	return err
 }
 
 func readDuckDBTable(ctx context.Context, db *sql.DB, t *table) (reading, error) {
@@ -103,9 +107,6 @@ func readDuckDBTable(ctx context.Context, db *sql.DB, t *table) (reading, error)
 		if r.Rejects, err = duckDBRejects(ctx, db, from); err != nil {
 			return r, err
 		}
-	}
-	if r.Tokens, err = duckDBTokens(ctx, db, from); err != nil {
-		return r, err
 	}
 	const repeated = `SELECT count(*) FROM (SELECT 1 FROM %s
 		GROUP BY _src_topic, _src_partition, _src_offset HAVING count(*) > 1)`
@@ -142,8 +143,8 @@ func duckDBRejects(ctx context.Context, db *sql.DB, from string) (map[string]map
 	return found, rows.Err()
 }
 
-func duckDBTokens(ctx context.Context, db *sql.DB, from string) ([]string, error) {
-	rows, err := db.QueryContext(ctx, "SELECT column_name FROM (DESCRIBE SELECT * FROM "+from+") WHERE column_type = 'UUID'")
+func duckDBTokens(ctx context.Context, db *sql.DB, name string) ([]string, error) {
+	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT column_name FROM (DESCRIBE %q) WHERE column_type = 'UUID'", name))
 	if err != nil {
 		return nil, err
 	}

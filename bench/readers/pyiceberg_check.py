@@ -11,8 +11,8 @@ import sys
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyiceberg.catalog.sql import SqlCatalog
-from pyiceberg.types import UUIDType
 
 COORDINATES = ["_src_topic", "_src_partition", "_src_offset"]
 
@@ -21,7 +21,7 @@ def read(table):
     rows = table.scan().to_arrow()
     found = {
         "reasons": dict(collections.Counter(rows["reason"].to_pylist())),
-        "tokens": [f.name for f in table.schema().fields if isinstance(f.field_type, UUIDType)],
+        "tokens": [f.name for f in rows.schema if f.type == pa.uuid()],
         "repeated": repeated(rows),
         "mixed_files": mixed_files(table),
     }
@@ -48,7 +48,7 @@ def mixed_files(table):
     mixed = 0
     for task in table.scan().plan_files():
         path = task.file.file_path.removeprefix("file://")
-        times = pa.parquet.read_table(path, columns=[column])[column]
+        times = pq.read_table(path, columns=[column])[column]
         days = pc.unique(pc.floor_temporal(times, unit="day").cast(pa.date32()))
         filed = pa.scalar(task.file.partition[0], pa.int32()).cast(pa.date32())
         mixed += days.to_pylist() != [filed.as_py()]
