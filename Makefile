@@ -27,7 +27,7 @@ help: ## list the targets
 build: ## build bin/lupa
 	go build -o bin/lupa ./cmd/lupa
 
-demo: build ## run the five-minute demo: events and a ledger in, tables out
+demo: build ## run the job on made-up events, in one process
 	bin/lupa demo
 
 test: ## go vet and every fast test
