@@ -42,7 +42,7 @@ func LoadContracts(dir string) ([]*Contract, error) {
 	if dir == "" {
 		return list, nil
 	}
-	own, err := readContracts(dir)
+	own, err := ReadContracts(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -54,11 +54,14 @@ func LoadContracts(dir string) ([]*Contract, error) {
 		}
 		list[i] = c
 	}
-	slices.SortFunc(list[len(defaultTables):], func(a, b *Contract) int { return cmp.Compare(a.Table, b.Table) })
+	slices.SortFunc(list[len(defaultTables):], byTable)
 	return list, nil
 }
 
-func readContracts(dir string) ([]*Contract, error) {
+func byTable(a, b *Contract) int { return cmp.Compare(a.Table, b.Table) }
+
+// ReadContracts gives the contracts of dir alone, by table name.
+func ReadContracts(dir string) ([]*Contract, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read contracts: %w", err)
@@ -94,5 +97,6 @@ func readContracts(dir string) ([]*Contract, error) {
 		sortProblems(problems)
 		return nil, &ContractError{Problems: problems}
 	}
+	slices.SortFunc(list, byTable)
 	return list, nil
 }
