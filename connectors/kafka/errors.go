@@ -1,0 +1,143 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+
+	"lupa/pipeline"
+)
+
+// ErrNoTopic is the error of a topic that the cluster does not have.
+var ErrNoTopic = errors.New("no such topic")
+
+// ErrTopicExists is the error of CreateTopic for a topic that is there already.
+var ErrTopicExists = errors.New("topic exists")
+
+// PositionError says that a partition does not have the position that reading
+// was to go on from: data was deleted before it was read, or the topic is not
+// the one that was read. An operator has to decide; nothing is reset.
+type PositionError struct {
+	Partition pipeline.Partition
+	Next      int64 // where reading was to go on
+	Start     int64 // the first offset that the partition has, or -1
+	End       int64 // the offset after its last, or -1
+	Anchor    bool  // the offset is there, what stands before it is something else
+}
+
+// Error names the partition and its offsets.
+func (e *PositionError) Error() string {
+	switch {
+	case e.Anchor:
+		return fmt.Sprintf("%s: what stands before offset %d is not what was read: the topic was recreated or truncated", e.Partition, e.Next)
+	case e.Start >= 0 && e.Next < e.Start:
+		return fmt.Sprintf("%s: offset %d was deleted before it was read: the log starts at %d", e.Partition, e.Next, e.Start)
+	case e.End >= 0 && e.Next > e.End:
+		return fmt.Sprintf("%s: offset %d is past the end %d: the topic was recreated or truncated", e.Partition, e.Next, e.End)
+	}
+	return fmt.Sprintf("%s: offset %d is out of range", e.Partition, e.Next)
+}
+
+// The reasons why what a broker sent cannot be used.
+var (
+	errChecksum  = errors.New("checksum mismatch")
+	errMalformed = errors.New("malformed record batch")
+	errOldFormat = errors.New("message format older than v2")
+	errCodec     = errors.New("unknown compression codec")
+	errBomb      = errors.New("record batch larger than max_batch_bytes")
+	errHole      = errors.New("offsets are missing")
+	errFrame     = errors.New("malformed fetch answer")
+	errFrameSize = errors.New("fetch answer larger than asked for")
+	errVersion   = errors.New("broker too old: fetch v9 is needed")
+	errGrown     = errors.New("the number of partitions changed: start again to read all of them")
+	errClosed    = errors.New("closed")
+)
+
+// class says what can be done about an error.
+type class uint8
+
+// The classes. Only fatal ends a run at once.
+const (
+	healthy     class = iota
+	fatal             // stop: trying again gives the same
+	unreachable       // the connection broke, was refused or timed out: brokers restart
+	leaderMoved       // the broker asked is not the leader: the next metadata tells
+	brokerBusy        // the leader is there and cannot answer yet
+	unknown           // no such topic: may be a broker that has just started, so only for a while
+	corrupt           // the bytes are damaged: on the way perhaps, so a few times
+)
+
+// String gives the class as logs write it.
+func (c class) String() string {
+	switch c {
+	case unreachable:
+		return "broker_unreachable"
+	case leaderMoved:
+		return "leader_moved"
+	case brokerBusy:
+		return "broker_busy"
+	case unknown:
+		return "unknown_topic"
+	case corrupt:
+		return "corrupt_batch"
+	case healthy:
+		return "healthy"
+	}
+	return "fatal"
+}
+
+// classOfCode is what a broker's error code means for a request that reads.
+func classOfCode(code kafkago.Error) class {
+	switch code {
+	case 0:
+		return healthy
+	case kafkago.InvalidMessage:
+		return corrupt
+	case kafkago.UnknownTopicOrPartition, kafkago.UnknownTopicID:
+		return unknown
+	case kafkago.LeaderNotAvailable, kafkago.NotLeaderForPartition, kafkago.ReplicaNotAvailable,
+		kafkago.FencedLeaderEpoch, kafkago.UnknownLeaderEpoch, kafkago.NotController:
+		return leaderMoved
+	case kafkago.NetworkException, kafkago.BrokerNotAvailable:
+		return unreachable
+	case kafkago.Unknown, kafkago.RequestTimedOut, kafkago.GroupLoadInProgress,
+		kafkago.GroupCoordinatorNotAvailable, kafkago.NotCoordinatorForGroup, kafkago.KafkaStorageError,
+		kafkago.OffsetNotAvailable, kafkago.ThrottlingQuotaExceeded:
+		return brokerBusy
+	}
+	return fatal
+}
+
+// classOf is what an error of a round trip means. The caller has checked that
+// its own context has not ended.
+func classOf(err error) class {
+	var (
+		code    kafkago.Error
+		route   *fetch.Error
+		network net.Error
+	)
+	switch {
+	case err == nil:
+		return healthy
+	case errors.Is(err, errChecksum):
+		return corrupt
+	case errors.As(err, &code):
+		return classOfCode(code)
+	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, ErrNoTopic):
+		return unknown
+	case errors.Is(err, protocol.ErrNoLeader), errors.As(err, &route):
+		return leaderMoved
+	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNREFUSED):
+		return unreachable
+	}
+	return fatal
+}
