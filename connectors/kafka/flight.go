@@ -1,0 +1,100 @@
+package kafka
+
+import (
+	"context"
+	"time"
+
+	"github.com/segmentio/kafka-go/protocol/fetch"
+
+	"lupa/pipeline"
+)
+
+// flight is one fetch request.
+type flight struct {
+	node   int32
+	parts  []*partition
+	at     []int64 // where each partition was asked for
+	req    *fetchRequest
+	answer []surveyed
+	err    error
+}
+
+// surveyed is one partition's part of an answer, surveyed.
+type surveyed struct {
+	fetched
+	sound []byte
+	after int64
+	err   error
+}
+
+// fly sends one request.
+func (f *fetcher) fly(node int32, wait time.Duration, parts []*partition, leaders map[pipeline.Partition]leader) {
+	o := &f.client.c.o
+	req := &fetch.Request{
+		ReplicaID: -1, MaxWaitTime: int32(wait / time.Millisecond), MinBytes: 1,
+		MaxBytes: int32(max(requestBytes, o.FetchBytes)), IsolationLevel: readCommitted, SessionEpoch: -1,
+	}
+	fl := &flight{node: node, parts: parts}
+	for _, p := range parts {
+		p.flying = true
+		fl.at = append(fl.at, p.next)
+		rp := fetch.RequestPartition{
+			Partition: p.id.ID, CurrentLeaderEpoch: leaders[p.id].epoch, FetchOffset: p.next,
+			LogStartOffset: -1, PartitionMaxBytes: int32(o.FetchBytes),
+		}
+		if n := len(req.Topics); n > 0 && req.Topics[n-1].Topic == p.id.Topic {
+			req.Topics[n-1].Partitions = append(req.Topics[n-1].Partitions, rp)
+			continue
+		}
+		req.Topics = append(req.Topics, fetch.RequestTopic{Topic: p.id.Topic, Partitions: []fetch.RequestPartition{rp}})
+	}
+	f.serial++
+	// A broker answers with one whole batch even above the limits, so one of
+	// the largest kind must fit besides.
+	fl.req = &fetchRequest{
+		Request: req, clientID: o.ClientID, correlation: f.serial,
+		limit: int(req.MaxBytes) + o.MaxBatchBytes + 1<<20,
+	}
+	if n := len(f.frames); n > 0 {
+		fl.req.frame, f.frames = f.frames[n-1], f.frames[:n-1]
+	}
+	f.flights[node] = fl
+	f.flying.Go(func() {
+		fl.run(f.life, f.client)
+		select {
+		case f.landed <- fl:
+		case <-f.life.Done():
+		}
+	})
+}
+
+// run makes the round trip and checks what came, so that the caller's
+// goroutine never sees a byte that the checksum does not cover.
+func (fl *flight) run(ctx context.Context, c *client) {
+	ctx, cancel := context.WithTimeout(ctx, c.c.o.FetchWait+fetchGrace)
+	defer cancel()
+	res, err := c.transport.RoundTrip(ctx, c.c.address(), fl.req)
+	if err != nil {
+		fl.err = err
+		return
+	}
+	r, ok := res.(*fetchResponse)
+	if !ok {
+		fl.err = errFrame
+		return
+	}
+	list, err := r.parse()
+	if err != nil {
+		fl.err = err
+		return
+	}
+	for _, part := range list {
+		s := surveyed{fetched: part}
+		for i, p := range fl.parts {
+			if p.id == part.partition {
+				s.sound, s.after, s.err = survey(part.batches, fl.at[i], p.strict)
+			}
+		}
+		fl.answer = append(fl.answer, s)
+	}
+}
