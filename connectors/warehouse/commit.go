@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,6 +91,13 @@ func (t *table) checkCommit(c *pipeline.Commit) error {
 		f := &c.Files[i]
 		if f.Table != c.Table || !strings.HasPrefix(f.Path, t.dataDir+string(filepath.Separator)) {
 			return errors.New("a file belongs to another table")
+		}
+		info, err := os.Stat(f.Path)
+		if err != nil {
+			return err
+		}
+		if info.Size() != f.Bytes {
+			return fmt.Errorf("file %s has %d bytes, %d were written", fileName(f.Path), info.Size(), f.Bytes)
 		}
 		rows += f.Rows
 	}

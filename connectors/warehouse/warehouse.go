@@ -21,7 +21,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/apache/iceberg-go"
@@ -128,9 +127,10 @@ func newSink(o Options, d *disk) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dir: %w", err)
 	}
-	// Metadata names files by URI; where path and URI differ, readers disagree.
-	if strings.ContainsAny(dir, "%?#\\\n") {
-		return nil, fmt.Errorf(`dir %q: its path must not contain any of %% ? # \ or a line break`, dir)
+	// Metadata names files by URI. Where that is not the path itself, readers
+	// disagree about which file is meant.
+	if (&url.URL{Path: dir}).EscapedPath() != dir {
+		return nil, fmt.Errorf("dir %q: a URI would escape its path, allowed are ASCII letters, digits and / - _ . ~ $ & + , : ; = @", dir)
 	}
 	if len(o.Contracts) == 0 {
 		return nil, errors.New("there are no contracts")
@@ -243,7 +243,7 @@ func (s *Sink) openCatalog(ctx context.Context) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
+	dsn := "file:" + path +
 		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate"
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
 		return err

@@ -65,9 +65,12 @@ func (t *table) checkBatch(b *pipeline.Batch) error {
 	if int(b.Out.NumCols()) != t.batchColumns {
 		return fmt.Errorf("the batch has %d columns, the contract %d", b.Out.NumCols(), t.batchColumns)
 	}
-	tokens, ok := b.Out.Column(0).(*array.FixedSizeBinary)
-	if t.personal && !ok {
-		return errors.New("the batch does not begin with the subjects' tokens")
+	var tokens *array.FixedSizeBinary
+	if t.personal {
+		var ok bool
+		if tokens, ok = b.Out.Column(0).(*array.FixedSizeBinary); !ok {
+			return errors.New("the batch does not begin with the subjects' tokens")
+		}
 	}
 	rows := len(b.Offsets)
 	if len(b.Verdicts) != rows || len(b.Reasons) != rows || len(b.Granted) != rows {

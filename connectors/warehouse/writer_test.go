@@ -19,7 +19,6 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"lupa/pipeline"
-	"lupa/schemas"
 )
 
 func readJSON[T any](t testing.TB, path string) (v T) {
@@ -311,8 +310,12 @@ func TestCloseRemovesFiles(t *testing.T) {
 // dataFiles lists every file below the data directories, temporary ones too.
 func dataFiles(t testing.TB, dir string) (paths []string) {
 	t.Helper()
-	for _, table := range []string{"clicks", schemas.RejectsTable} {
-		err := filepath.WalkDir(filepath.Join(dir, table, "data"), func(path string, d fs.DirEntry, err error) error {
+	roots, err := filepath.Glob(filepath.Join(dir, "*", "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, root := range roots {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {
 				paths = append(paths, path)
 			}

@@ -1,0 +1,226 @@
+package warehouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/google/go-cmp/cmp"
+
+	"lupa/pipeline"
+	"lupa/schemas"
+)
+
+const (
+	jobCommits = 2
+	jobRows    = 20 // a commit
+)
+
+// job is a run that goes on from the table's position to the end of its input:
+// two commits of rows over two days, then one of a position only.
+func job(dir string, d *disk) (err error) {
+	ctx := context.Background()
+	s, err := newSink(Options{Dir: dir, Contracts: []*schemas.Contract{clicks()}, MaxFileBytes: 1500}, d)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	positions, err := s.Positions(ctx)
+	if err != nil {
+		return err
+	}
+	w := s.Writer()
+	defer func() { err = errors.Join(err, w.Close()) }()
+	const end = jobCommits*jobRows + 5
+	for at := positions[clicksTable][events].Next; at < end; {
+		n := min(jobRows, jobCommits*jobRows-at)
+		rows := makeClicks(at, int(max(n, 0)))
+		if n <= 0 {
+			n = end - at
+		}
+		if len(rows) > 0 {
+			if err := w.Append(clicksBatch(memory.DefaultAllocator, events, rows)); err != nil {
+				return err
+			}
+		}
+		files, err := w.Flush(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.Commit(ctx, clicksCommit(files, events, at, at+n, rows)); err != nil {
+			return err
+		}
+		at += n
+	}
+	return nil
+}
+
+// checkJob checks that the job's rows are there, every one once, that what is
+// published is what is committed, and that a sweep leaves those files only.
+func checkJob(t *testing.T, dir string) {
+	t.Helper()
+	s := openSink(t, Options{Dir: dir, Contracts: []*schemas.Contract{clicks()}, StaleAfter: time.Nanosecond})
+	if diff := cmp.Diff(wantRows(events, makeClicks(0, jobCommits*jobRows)), tableRows(t, dir, "clicks")); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	positions, err := s.Positions(context.Background())
+	want := []pipeline.Positions{{events: {Next: jobCommits*jobRows + 5, Anchor: "anchor of events/0"}}}
+	if diff := cmp.Diff(want, positions); diff != "" || err != nil {
+		t.Errorf("positions (-want +got):\n%s%v", diff, err)
+	}
+	counts, err := readCounts(load(t, s, clicksTable).Properties())
+	if err != nil || counts.Read != 2*jobCommits*jobRows || counts.Kept+counts.Masked != jobCommits*jobRows {
+		t.Errorf("counts %+v, error %v", counts, err)
+	}
+	checkPublished(t, s, dir)
+	files := dataFiles(t, dir)
+	slices.Sort(files)
+	if diff := cmp.Diff(currentFiles(t, dir, "clicks"), files); diff != "" {
+		t.Errorf("files on disk (-live +found):\n%s", diff)
+	}
+}
+
+// memoryDir is a directory in memory where there is one: these tests open the
+// warehouse some hundred times, and waiting for the disk proves nothing here.
+func memoryDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "warehouse")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+var errInjected = errors.New("injected")
+
+// TestFailEveryFileOperation lets the n-th file operation of a run fail and
+// then runs the job again as if it had been restarted. The three ways to fail
+// share the operations among them; with CI set each goes through all.
+func TestFailEveryFileOperation(t *testing.T) {
+	step := int64(3)
+	if os.Getenv("CI") != "" {
+		step = 1
+	}
+	for i, mode := range []struct {
+		name string
+		hook func(n, at int64, do func() error) error
+	}{
+		{"once, before it took effect", func(n, at int64, do func() error) error {
+			if at == n {
+				return errInjected
+			}
+			return do()
+		}},
+		{"once, after it took effect", func(n, at int64, do func() error) error {
+			if err := do(); err != nil || at != n {
+				return err
+			}
+			return errInjected
+		}},
+		{"and everything after it", func(n, at int64, do func() error) error {
+			if at >= n {
+				return errInjected
+			}
+			return do()
+		}},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			t.Parallel()
+			failures := 0
+			for n := int64(i%int(step)) + 1; ; n += step {
+				dir := memoryDir(t)
+				var ops atomic.Int64
+				err := job(dir, &disk{hook: func(op, path string, do func() error) error {
+					return mode.hook(n, ops.Add(1), do)
+				}})
+				if ops.Load() < n {
+					if err != nil {
+						t.Fatalf("an undisturbed run: %v", err)
+					}
+					if failures < int(30/step) {
+						t.Errorf("%d runs failed, the hook does not see the file operations", failures)
+					}
+					break
+				}
+				if err != nil {
+					failures++
+				}
+				if err := job(dir, &disk{}); err != nil {
+					t.Fatalf("operation %d: the run after it: %v", n, err)
+				}
+				checkJob(t, dir)
+				if t.Failed() {
+					t.Fatalf("operation %d", n)
+				}
+			}
+		})
+	}
+}
+
+const (
+	crashDir = "LUPA_TEST_CRASH_DIR"
+	crashAt  = "LUPA_TEST_CRASH_AT"
+)
+
+// TestKilledProcess kills the process at a file operation, for a spread of
+// them, then goes on in a new one.
+func TestKilledProcess(t *testing.T) {
+	if dir := os.Getenv(crashDir); dir != "" {
+		n, err := strconv.ParseInt(os.Getenv(crashAt), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var ops atomic.Int64
+		err = job(dir, &disk{hook: func(op, path string, do func() error) error {
+			if ops.Add(1) == n {
+				if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+					return err
+				}
+				select {}
+			}
+			return do()
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	for n := 3; ; n += 11 {
+		dir := memoryDir(t)
+		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
+		cmd.Env = append(os.Environ(), crashDir+"="+dir, fmt.Sprintf("%s=%d", crashAt, n))
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			if n < 30 {
+				t.Errorf("a run of %d operations was never killed", n)
+			}
+			checkJob(t, dir)
+			return
+		}
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+			t.Fatalf("the process ended otherwise: %v\n%s", err, out)
+		}
+		if err := job(dir, &disk{}); err != nil {
+			t.Fatalf("killed at operation %d: the run after it: %v", n, err)
+		}
+		checkJob(t, dir)
+	}
+}
