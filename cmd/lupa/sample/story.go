@@ -27,14 +27,14 @@ type phase struct {
 }
 
 // outcome is the reason of each purpose that the embedded contracts name.
-type outcome struct{ analytics, email, profiling, advertising schemas.Reason }
+type outcome struct{ analytics, email, sms, profiling, advertising schemas.Reason }
 
 // all is the outcome of somebody for whom every purpose ends in the same way.
-func all(r schemas.Reason) outcome { return outcome{r, r, r, r} }
+func all(r schemas.Reason) outcome { return outcome{r, r, r, r, r} }
 
 // always is an outcome whatever the time of the event.
-func always(analytics, email, profiling, advertising schemas.Reason) []phase {
-	return []phase{{0, outcome{analytics, email, profiling, advertising}}}
+func always(analytics, email, sms, profiling, advertising schemas.Reason) []phase {
+	return []phase{{0, outcome{analytics, email, sms, profiling, advertising}}}
 }
 
 func (o outcome) granted() schemas.PurposeSet {
@@ -42,6 +42,7 @@ func (o outcome) granted() schemas.PurposeSet {
 	for p, r := range map[schemas.Purpose]schemas.Reason{
 		schemas.Analytics:               o.analytics,
 		schemas.DirectMarketingEmail:    o.email,
+		schemas.DirectMarketingSMS:      o.sms,
 		schemas.Profiling:               o.profiling,
 		schemas.PersonalisedAdvertising: o.advertising,
 	} {
@@ -93,22 +94,22 @@ func openStories() []*story {
 		against = schemas.Objected
 	)
 	return []*story{
-		{name: "everything granted", people: 540, phases: always(given, given, given, given),
+		{name: "everything granted", people: 540, phases: always(given, given, given, given, given),
 			tell: func(t *teller) { t.link(); t.grant(longAgo, purposes()...) }},
-		{name: "analytics alone granted", people: 150, phases: always(given, none, none, none),
+		{name: "analytics alone granted", people: 150, phases: always(given, none, none, none, none),
 			tell: func(t *teller) { t.link(); t.grant(longAgo, schemas.Analytics) }},
-		{name: "newsletter alone granted", people: 80, phases: always(none, given, none, none),
+		{name: "newsletter alone granted", people: 80, phases: always(none, given, none, none, none),
 			tell: func(t *teller) { t.link(); t.grant(longAgo, schemas.DirectMarketingEmail) }},
 		{name: "granted within the window", people: 100,
 			phases: []phase{{midway, all(schemas.BeforeConsent)}, {0, all(given)}},
 			tell:   func(t *teller) { t.link(); t.grant(midway, purposes()...) }},
-		{name: "marketing refused", people: 90, phases: always(given, refused, refused, refused),
+		{name: "marketing refused", people: 90, phases: always(given, refused, refused, refused, refused),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(lately, schemas.Analytics)
-				t.say(schemas.Refuse, lately, schemas.DirectMarketingEmail, schemas.Profiling, schemas.PersonalisedAdvertising)
+				t.say(schemas.Refuse, lately, purposes()[1:]...)
 			}},
-		{name: "analytics withdrawn", people: 50, phases: always(taken, given, given, given),
+		{name: "analytics withdrawn", people: 50, phases: always(taken, given, given, given, given),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(longAgo, purposes()...)
@@ -122,13 +123,13 @@ func openStories() []*story {
 				t.say(schemas.Withdraw, early, purposes()...)
 				t.grant(late, purposes()...)
 			}},
-		{name: "objected to analytics", people: 60, phases: always(against, given, given, given),
+		{name: "objected to analytics", people: 60, phases: always(against, given, given, given, given),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(longAgo, purposes()...)
 				t.say(schemas.Object, after, schemas.Analytics)
 			}},
-		{name: "objected to profiling", people: 100, phases: always(given, given, against, against),
+		{name: "objected to profiling", people: 100, phases: always(given, given, given, against, against),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(longAgo, purposes()...)
@@ -142,13 +143,13 @@ func openStories() []*story {
 				t.every(schemas.Erase, early)
 				t.grant(soon, purposes()...)
 			}},
-		{name: "analytics grant deleted from the ledger", people: 30, phases: always(none, given, given, given),
+		{name: "analytics grant deleted from the ledger", people: 30, phases: always(none, given, given, given, given),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(longAgo, purposes()...)
 				t.tombstone(after, schemas.Analytics)
 			}},
-		{name: "grant and withdrawal of one version", people: 20, phases: always(taken, given, given, given),
+		{name: "grant and withdrawal of one version", people: 20, phases: always(taken, given, given, given, given),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(longAgo, purposes()...)
@@ -157,7 +158,7 @@ func openStories() []*story {
 				t.version = 20
 				t.grant(lately, schemas.Analytics)
 			}},
-		{name: "grant of a lower version arrives late", people: 20, phases: always(taken, given, given, given),
+		{name: "grant of a lower version arrives late", people: 20, phases: always(taken, given, given, given, given),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(longAgo, purposes()...)
@@ -166,14 +167,14 @@ func openStories() []*story {
 				t.version = 20
 				t.grant(after, schemas.Analytics)
 			}},
-		{name: "ledger record unreadable", people: 10, phases: always(none, given, given, given),
+		{name: "ledger record unreadable", people: 10, phases: always(none, given, given, given, given),
 			tell: func(t *teller) {
 				t.link()
 				t.grant(longAgo, purposes()...)
 				t.unreadable(after, schemas.Analytics)
 			}},
-		{name: "visitor not linked yet", people: 40, phases: always(given, given, given, given),
-			visitor: &outcome{none, none, none, none},
+		{name: "visitor not linked yet", people: 40, phases: always(given, given, given, given, given),
+			visitor: &outcome{none, none, none, none, none},
 			tell:    func(t *teller) { t.grant(longAgo, purposes()...) }},
 	}
 }
@@ -222,6 +223,7 @@ func closedStories() []*story {
 // purposes are those that the embedded contracts name.
 func purposes() []schemas.Purpose {
 	return []schemas.Purpose{
-		schemas.Analytics, schemas.DirectMarketingEmail, schemas.Profiling, schemas.PersonalisedAdvertising,
+		schemas.Analytics, schemas.DirectMarketingEmail, schemas.DirectMarketingSMS,
+		schemas.Profiling, schemas.PersonalisedAdvertising,
 	}
 }
