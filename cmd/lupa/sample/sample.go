@@ -31,10 +31,11 @@ import (
 // Window is how long the events go on from Base.
 const Window = 72 * time.Hour
 
-// The settings that the outcomes hold for; they are the defaults of the
-// configuration.
+// The settings that the outcomes hold for. MaxMessageBytes is lower than the
+// default of the configuration, so that brokers take the messages that are too
+// large for it.
 const (
-	MaxMessageBytes = 1 << 20
+	MaxMessageBytes = 64 << 10
 	MaxDepth        = 64
 	DefaultRegion   = "FI"
 )
