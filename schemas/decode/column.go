@@ -23,11 +23,8 @@ type column struct {
 	bits  []byte
 }
 
-// The buffers that a view header may point into.
-const (
-	inArena = 0
-	inSide  = 1
-)
+// inSide is the index of the side buffer in a view header; the arena's is 0.
+const inSide = 1
 
 // inline is the longest text that a view header holds itself.
 const inline = 12
@@ -131,27 +128,30 @@ func (c *column) set(r int, t schemas.Type, word uint64) {
 	}
 }
 
-// setArena puts the text at p in the arena into row r.
+// setArena puts the text at p in the arena into row r. Whether a text is inline
+// is as good as random, so both headers are made and masks choose.
 func (c *column) setArena(r int, a []byte, p, n uint32) {
-	low, high := load(a, int(p)), uint64(p)<<32|inArena
-	if n <= inline {
-		high = uint64(binary.LittleEndian.Uint32(a[p+8:]))
-		low &= lowMask[n]
-		high = (low>>32 | high<<32) & highMask[n]
-	}
-	c.words[2*r], c.words[2*r+1] = uint64(n)|low<<32, high
+	m := &headerMasks[min(n, inline+1)]
+	low := load(a, int(p)) & m.low
+	tail := uint64(binary.LittleEndian.Uint32(a[p+8:]))
+	h := c.words[2*r : 2*r+2]
+	h[0] = uint64(n) | low<<32
+	h[1] = (low>>32|tail<<32)&m.high | uint64(p)<<32&m.view
 }
 
-// lowMask and highMask keep what belongs to a text of n bytes of the first and
-// of the last eight of a header's twelve bytes.
-var lowMask, highMask = inlineMasks()
+// headerMasks keep what belongs to the header of a text of so many bytes: of
+// its first eight bytes, of the last eight of the header if the text is inline,
+// and of the place of the text if it is not.
+var headerMasks = makeHeaderMasks()
 
-func inlineMasks() (low, high [inline + 1]uint64) {
-	for n := range low {
-		low[n] = 1<<(8*n) - 1
-		high[n] = 1<<(8*max(0, n-4)) - 1
+type headerMask struct{ low, high, view uint64 }
+
+func makeHeaderMasks() (m [inline + 2]headerMask) {
+	for n := range m {
+		m[n] = headerMask{low: 1<<(8*n) - 1, high: 1<<(8*max(0, n-4)) - 1}
 	}
-	return low, high
+	m[inline+1] = headerMask{low: 1<<32 - 1, view: 1<<64 - 1}
+	return m
 }
 
 // setSide puts the text at from in the side buffer into row r.

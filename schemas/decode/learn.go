@@ -29,14 +29,16 @@ type state struct {
 
 // edge is a gap that was seen in a state.
 type edge struct {
-	words  [longestGap / 8]uint64
-	mask   uint64 // what belongs to the gap of the last word
-	last   uint8  // index of the last word
-	length uint8
-	next   next
-	slot   int32
-	nested int32 // a slot that gets an object or array on the way, or none
-	state  int32
+	head     uint64 // the first word, and what of it belongs to the gap
+	headMask uint64
+	last     uint8 // index of the last word
+	length   uint8
+	target   target
+	slot     int32
+	nested   int32 // a slot that gets an object or array on the way, or none
+	state    int32
+	mask     uint64 // what of the last word belongs to the gap
+	words    [longestGap / 8]uint64
 }
 
 // habits are the gaps that were learned.
@@ -67,33 +69,39 @@ func (h *habits) match(s int32, a []byte, p, end int) *edge {
 		return nil
 	}
 	edges := h.states[s].edges
-next:
+	head := load(a, p)
 	for i := range edges {
 		e := &edges[i]
-		for j := range e.words[:e.last] {
-			if load(a, p+8*j) != e.words[j] {
-				continue next
-			}
-		}
-		if (load(a, p+8*int(e.last))^e.words[e.last])&e.mask != 0 {
+		if (head^e.head)&e.headMask != 0 || e.last > 0 && !e.rest((*[longestGap]byte)(a[p:])) {
 			continue
 		}
 		// A gap ends where a scalar begins, so what follows belongs to the match.
 		q := p + int(e.length)
-		if e.next == toScalar && q < end && !beginsScalar(a[q]) {
+		if e.target == toScalar && q < end && !beginsScalar(a[q]) {
 			continue
 		}
-		if q < end && e.next != toEnd || q == end && e.next == toEnd {
+		if q < end && e.target != toEnd || q == end && e.target == toEnd {
 			return e
 		}
 	}
 	return nil
 }
 
+// rest compares what is behind the first word.
+func (e *edge) rest(b *[longestGap]byte) bool {
+	last := int(e.last) & 7
+	for i := 1; i < last; i++ {
+		if load(b[:], 8*i) != e.words[i] {
+			return false
+		}
+	}
+	return (load(b[:], 8*last)^e.words[last])&e.mask == 0
+}
+
 // learn notes the gap that was read in state s and gives the state that it
 // leads to, where at is open.
 func (h *habits) learn(s int32, bytes []byte, at open, g *gap) int32 {
-	if g.next == toEnd {
+	if g.target == toEnd {
 		at = open{node: none}
 	}
 	fits := len(bytes) > 0 && len(bytes) <= longestGap && g.nests <= 1
@@ -137,7 +145,7 @@ func (h *habits) find(k stateKey) int32 {
 }
 
 func newEdge(bytes []byte, g *gap, to int32) edge {
-	e := edge{length: uint8(len(bytes)), next: g.next, slot: g.slot, nested: g.nested, state: to}
+	e := edge{length: uint8(len(bytes)), target: g.target, slot: g.slot, nested: g.nested, state: to}
 	var padded [longestGap]byte
 	copy(padded[:], bytes)
 	for i := range e.words {
@@ -145,6 +153,10 @@ func newEdge(bytes []byte, g *gap, to int32) edge {
 	}
 	e.last = uint8((len(bytes) - 1) / 8)
 	e.mask = 1<<(8*(uint(len(bytes)-1)%8+1)) - 1
+	e.head, e.headMask = e.words[0], 1<<64-1
+	if e.last == 0 {
+		e.headMask = e.mask
+	}
 	return e
 }
 

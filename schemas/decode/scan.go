@@ -26,62 +26,61 @@ func load(a []byte, p int) uint64 { return binary.LittleEndian.Uint64(a[p:]) }
 // with: a quote, a backslash, a control character or one that is not ASCII. It
 // gives a place at or behind end when there is none.
 func special(a []byte, p, end int) int {
-	for p < end {
-		x := load(a, p)
-		// x^02 maps the quote to 20, beside the controls; a byte below 21 and
-		// a backslash borrow from their top bit. A borrow that runs on only
-		// marks bytes behind one that is rightly marked.
+	// x^02 maps the quote to 20, beside the controls; a byte below 21 and a
+	// backslash borrow from their top bit. A borrow that runs on only marks
+	// bytes behind one that is rightly marked.
+	for b := a[p : end+8]; len(b) > 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
 		m := (((x ^ each02) - each21) | ((x ^ each5c) - each01) | x) & each80
 		if m != 0 {
-			return p + bits.TrailingZeros64(m)>>3
+			return end + 8 - len(b) + bits.TrailingZeros64(m)>>3
 		}
-		p += 8
 	}
-	return p
+	return end
 }
 
 // specialASCII is special for a string that is known to need a check of its
 // UTF-8: it passes over bytes that are not ASCII.
 func specialASCII(a []byte, p, end int) int {
-	for p < end {
-		x := load(a, p)
+	for b := a[p : end+8]; len(b) > 8; b = b[8:] {
+		x := binary.LittleEndian.Uint64(b)
 		m := (((x ^ each02) - each21) | ((x ^ each5c) - each01)) &^ x & each80
 		if m != 0 {
-			return p + bits.TrailingZeros64(m)>>3
+			return end + 8 - len(b) + bits.TrailingZeros64(m)>>3
 		}
-		p += 8
 	}
-	return p
+	return end
 }
 
 // stringEnd checks a string whose first byte inside the quotes is at p and
-// gives the place of its closing quote and whether it has escapes.
-func stringEnd(a []byte, p, end int) (q int, escaped, ok bool) {
+// gives the place of its closing quote; k is escaped or text.
+func stringEnd(a []byte, p, end int) (q int, k kind, ok bool) {
 	q = special(a, p, end)
 	if q < end && a[q] == '"' {
-		return q, false, true
+		return q, text, true
 	}
 	return restOfString(a, q, end)
 }
 
 // restOfString goes on at the first special byte that is no quote. What stands
 // before it is ASCII.
-func restOfString(a []byte, p, end int) (q int, escaped, ok bool) {
+func restOfString(a []byte, p, end int) (q int, k kind, ok bool) {
 	start, wide := p, false
+	k = text
 	for p < end {
 		switch c := a[p]; {
 		case c == '"':
 			if wide && !utf8.Valid(a[start:p]) {
-				return 0, false, false
+				return 0, k, false
 			}
-			return p, escaped, true
+			return p, k, true
 		case c == '\\':
-			escaped = true
+			k = escaped
 			if p = escapeEnd(a, p, end); p < 0 {
-				return 0, false, false
+				return 0, k, false
 			}
 		case c < 0x20:
-			return 0, false, false
+			return 0, k, false
 		case c >= utf8.RuneSelf:
 			wide = true
 		}
@@ -91,7 +90,7 @@ func restOfString(a []byte, p, end int) (q int, escaped, ok bool) {
 			p = special(a, p, end)
 		}
 	}
-	return 0, false, false
+	return 0, k, false
 }
 
 // escapeEnd checks the escape at p and gives the place behind it, or -1. The
@@ -247,7 +246,7 @@ func scalarEnd(a []byte, p, end int) (q int, k kind, ok bool) {
 
 // skipSpace gives the first place at or behind p that is no white space.
 func skipSpace(a []byte, p, end int) int {
-	for p < end && (a[p] == ' ' || a[p] == '\n' || a[p] == '\t' || a[p] == '\r') {
+	for p < end && a[p] <= ' ' && (a[p] == ' ' || a[p] == '\n' || a[p] == '\t' || a[p] == '\r') {
 		p++
 	}
 	return p

@@ -156,6 +156,10 @@ func (f *field) fill(v *values, r int, at int64) schemas.Reason {
 		return f.fillAbsent(r, at)
 	case f.ignored:
 		return schemas.NoReason
+	case f.typ == schemas.Text && v.kinds[slot] == text:
+		s := v.spans[slot]
+		f.column.setArena(r, v.arena, s.Off, s.Len)
+		return schemas.NoReason
 	case f.typ == schemas.Text:
 		return f.fillText(v, r, slot)
 	case f.typ == schemas.Timestamp && v.kinds[slot] == text && v.spans[slot].Len == 24:

@@ -22,26 +22,24 @@ type node struct {
 	shift  uint8
 }
 
-// key is a member of a node's object: the slot that its value goes to and the
-// node that it is when it is an object; either may be none.
+// key is a key of a node's object that leads to a path.
 type key struct {
 	head uint64 // its first eight bytes
 	name string
-	slot int32
-	node int32
+	member
 	used bool
 }
 
 // find looks a key up. head is the key's first eight bytes, zero behind its end.
-func (n *node) find(head uint64, name []byte) (slot, below int32) {
+func (n *node) find(head uint64, name []byte) member {
 	mask := len(n.keys) - 1
 	for i := place(head, len(name), n.shift); ; i++ {
 		k := &n.keys[i&mask]
 		if !k.used {
-			return none, none
+			return noMember
 		}
-		if k.head == head && k.name == string(name) {
-			return k.slot, k.node
+		if k.head == head && len(k.name) == len(name) && (len(name) <= 8 || k.name == string(name)) {
+			return k.member
 		}
 	}
 }
@@ -106,11 +104,11 @@ func appendNode(list []node, b *branch, parent int32, depth int) []node {
 	}
 	sort.Strings(names)
 	for _, name := range names {
-		k := key{name: name, slot: b.below[name].slot, node: none, used: true}
+		k := key{name: name, member: member{b.below[name].slot, none}, used: true}
 		padded := append([]byte(name), make([]byte, 8)...)
 		k.head = headOf(padded, 0, len(name))
 		if len(b.below[name].below) > 0 {
-			k.node = int32(len(list))
+			k.below = int32(len(list))
 			list = appendNode(list, b.below[name], self, depth+1)
 		}
 		list[self].insert(k)

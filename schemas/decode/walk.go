@@ -18,22 +18,22 @@ const deadBits = 64
 
 // gap is what stands between two scalars: it ends where the next one begins.
 type gap struct {
-	end  int
-	next next
-	slot int32 // of the scalar, or none
+	end    int
+	target target
+	slot   int32 // of the scalar, or none
 	// nested is the last slot into which an object or array was put on the
 	// way, and nests how many there were.
 	nested int32
 	nests  int
 }
 
-// next says what a gap leads to.
-type next uint8
+// target says what a gap leads to.
+type target uint8
 
 const (
-	toEnd    next = iota // the end of the message
-	toString             // a string, behind its opening quote
-	toScalar             // a number, true, false or null
+	toEnd    target = iota // the end of the message
+	toString               // a string, behind its opening quote
+	toScalar               // a number, true, false or null
 )
 
 // walker scans messages and fills the slots.
@@ -59,134 +59,106 @@ func (w *walker) walk(p, end int) (object bool, reason schemas.Reason) {
 	state := start
 	for {
 		var slot int32
-		var next next
+		var to target
 		if e := w.learned.match(state, a, p, end); e != nil {
 			if e.nested != none {
 				w.put(e.nested, nested, p, p)
 			}
 			p += int(e.length)
-			slot, next, state = e.slot, e.next, e.state
+			slot, to, state = e.slot, e.target, e.state
 		} else {
-			if state > start {
-				w.at = w.learned.states[state].at
-			}
-			g, reason := w.gap(p, end, state == start)
+			g, reason := w.read(p, end, state)
 			if reason != schemas.NoReason {
 				return object, reason
 			}
-			if !w.plain {
-				state = w.learned.learn(state, a[p:g.end], w.at, &g)
-			} else {
-				state = none
-			}
-			p, slot, next = g.end, g.slot, g.next
+			state = w.learn(state, a[p:g.end], &g)
+			p, slot, to = g.end, g.slot, g.target
 		}
-		var k kind
-		var q int
-		var ok bool
-		switch next {
+		q, k, ok := p, text, true
+		switch to {
 		case toEnd:
 			return object, schemas.NoReason
 		case toString:
-			q = special(a, p, end)
-			k = text
-			if q >= end || a[q] != '"' {
-				var esc bool
-				if q, esc, ok = restOfString(a, q, end); !ok {
-					return object, schemas.Malformed
-				}
-				if esc {
-					k = escaped
-				}
+			if q = special(a, p, end); q >= end || a[q] != '"' {
+				q, k, ok = restOfString(a, q, end)
 			}
-			if slot != none {
-				w.put(slot, k, p, q)
-			}
-			p = q + 1
 		case toScalar:
-			if q, k, ok = scalarEnd(a, p, end); !ok {
-				return object, schemas.Malformed
-			}
-			if slot != none {
-				w.put(slot, k, p, q)
-			}
-			p = q
+			q, k, ok = scalarEnd(a, p, end)
+		}
+		if !ok {
+			return object, schemas.Malformed
+		}
+		if slot != none {
+			w.put(slot, k, p, q)
+		}
+		if p = q; to == toString {
+			p++
 		}
 	}
 }
 
+// read reads a gap that was not learned.
+func (w *walker) read(p, end int, s int32) (gap, schemas.Reason) {
+	if s > start {
+		w.at = w.learned.states[s].at
+	}
+	return w.gap(p, end, s == start)
+}
+
+// learn learns a gap and gives the state behind it.
+func (w *walker) learn(s int32, bytes []byte, g *gap) int32 {
+	if w.plain {
+		return none
+	}
+	return w.learned.learn(s, bytes, w.at, g)
+}
+
+// member is what a value is to the innermost object: the slot that it goes to
+// and the node that it is when it is an object; either may be none.
+type member struct{ slot, below int32 }
+
+var (
+	noMember  = member{none, none}
+	topMember = member{none, root}
+)
+
 // gap reads what stands between the end of a value, or the start of the
 // message, and the next scalar.
-func (w *walker) gap(p, end int, start bool) (gap, schemas.Reason) {
-	a := w.arena
-	g := gap{slot: none, nested: none}
-	below := root
-	inValue := start
-	for {
-		if !inValue {
-			p = skipSpace(a, p, end)
-			if w.at.node == none && w.at.dead == 0 {
-				g.end = p
-				return g, malformedUnless(p == end)
-			}
-			if p >= end {
-				return g, schemas.Malformed
-			}
-			array := w.inArray()
-			switch c := a[p]; {
-			case c == ',':
-				p = skipSpace(a, p+1, end)
-			case c == '}' && !array, c == ']' && array:
-				w.pop()
-				p++
-				continue
-			default:
-				return g, schemas.Malformed
-			}
-			g.slot, below = none, none
-			if !array {
-				if p, g.slot, below = w.key(p, end); p < 0 {
-					return g, schemas.Malformed
-				}
-			}
-		}
-		p = skipSpace(a, p, end)
-		if p >= end {
+func (w *walker) gap(p, end int, start bool) (g gap, reason schemas.Reason) {
+	g.nested = none
+	m := topMember
+	if !start {
+		if p, m = w.member(p, end); p < 0 {
 			return g, schemas.Malformed
 		}
-		switch c := a[p]; c {
-		case '"':
-			g.end, g.next = p+1, toString
+	}
+	for {
+		p = skipSpace(w.arena, p, end)
+		if p == end {
+			g.end = p
+			return g, malformedUnless(w.closed() && !start)
+		}
+		c := w.arena[p]
+		switch {
+		case c == '"':
+			g.end, g.target, g.slot = p+1, toString, m.slot
 			return g, schemas.NoReason
-		case '{', '[':
-			if g.slot != none {
-				w.put(g.slot, nested, p, p)
-				g.nested = g.slot
-				g.nests++
-			}
-			if w.depth() == w.maxDepth {
-				return g, schemas.TooDeep
-			}
-			w.push(c == '[', below)
-			p = skipSpace(a, p+1, end)
-			if p < end && a[p] == c+2 { // ] and } stand two behind [ and {
-				w.pop()
-				p++
-				inValue = false
-				continue
-			}
-			g.slot, below, inValue = none, none, true
-			if c == '{' {
-				if p, g.slot, below = w.key(p, end); p < 0 {
-					return g, schemas.Malformed
-				}
-			}
-		default:
-			if !beginsScalar(c) {
-				return g, schemas.Malformed
-			}
-			g.end, g.next = p, toScalar
-			return g, schemas.NoReason
+		case c != '{' && c != '[':
+			g.end, g.target, g.slot = p, toScalar, m.slot
+			return g, malformedUnless(beginsScalar(c))
+		}
+		if m.slot != none {
+			w.put(m.slot, nested, p, p)
+			g.nested = m.slot
+			g.nests++
+		}
+		if w.depth() == w.maxDepth {
+			return g, schemas.TooDeep
+		}
+		w.push(c == '[', m.below)
+		start = false
+		if p, m = w.first(p+1, end, c); p < 0 {
+			return g, schemas.Malformed
 		}
 	}
 }
@@ -198,35 +170,86 @@ func malformedUnless(ok bool) schemas.Reason {
 	return schemas.Malformed
 }
 
+// closed reports whether nothing is open.
+func (w *walker) closed() bool { return w.at.node == none && w.at.dead == 0 }
+
+// first goes to the first value in what was opened by c, or behind it when it is
+// empty.
+func (w *walker) first(p, end int, c byte) (int, member) {
+	p = skipSpace(w.arena, p, end)
+	switch {
+	case p < end && w.arena[p] == c+2: // ] and } stand two behind [ and {
+		w.pop()
+		return w.member(p+1, end)
+	case c == '{':
+		return w.key(p, end)
+	}
+	return p, noMember
+}
+
+// member goes from the end of a value to the next one, over all that is closed
+// there. It gives the end of the message when everything is closed, and -1 when
+// something else stands there.
+func (w *walker) member(p, end int) (int, member) {
+	for {
+		p = skipSpace(w.arena, p, end)
+		switch {
+		case w.closed():
+			if p != end {
+				return -1, noMember
+			}
+			return p, noMember
+		case p >= end:
+			return -1, noMember
+		}
+		array := w.inArray()
+		switch c := w.arena[p]; {
+		case c == ',' && array:
+			return p + 1, noMember
+		case c == ',':
+			return w.key(skipSpace(w.arena, p+1, end), end)
+		case c == '}' && !array, c == ']' && array:
+			w.pop()
+			p++
+		default:
+			return -1, noMember
+		}
+	}
+}
+
 // key reads a key and its colon, and looks it up in the innermost object. It
-// gives -1 for p when there is none.
-func (w *walker) key(p, end int) (after int, slot, below int32) {
+// gives -1 when there is none.
+func (w *walker) key(p, end int) (int, member) {
 	a := w.arena
 	if p >= end || a[p] != '"' {
-		return -1, none, none
+		return -1, noMember
 	}
-	q, esc, ok := stringEnd(a, p+1, end)
+	q, k, ok := stringEnd(a, p+1, end)
 	if !ok {
-		return -1, none, none
+		return -1, noMember
 	}
-	slot, below = none, none
+	m := noMember
 	if w.at.dead == 0 {
-		name, head := a[p+1:q], uint64(0)
-		if esc {
-			w.keyText = unescape(w.keyText[:0], name)
-			n := len(w.keyText)
-			w.keyText = append(w.keyText, make([]byte, 8)...)
-			name, head = w.keyText[:n], headOf(w.keyText, 0, n)
-		} else {
-			head = headOf(a, p+1, len(name))
-		}
-		slot, below = w.nodes[w.at.node].find(head, name)
+		m = w.find(p+1, q, k)
 	}
 	p = skipSpace(a, q+1, end)
 	if p >= end || a[p] != ':' {
-		return -1, none, none
+		return -1, noMember
 	}
-	return p + 1, slot, below
+	return p + 1, m
+}
+
+// find looks the key a[p:q] up.
+func (w *walker) find(p, q int, k kind) member {
+	n := &w.nodes[w.at.node]
+	name := w.arena[p:q]
+	if k == text {
+		return n.find(headOf(w.arena, p, len(name)), name)
+	}
+	w.keyText = unescape(w.keyText[:0], name)
+	length := len(w.keyText)
+	w.keyText = append(w.keyText, 0, 0, 0, 0, 0, 0, 0, 0) // for headOf
+	return n.find(headOf(w.keyText, 0, length), w.keyText[:length])
 }
 
 func (w *walker) depth() int {
