@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"lupa/connectors/kafka"
+	"lupa/schemas"
+	"lupa/transforms/keys"
+)
+
+// checkOptions are the flags of `lupa check`.
+type checkOptions struct {
+	config    string
+	asJSON    bool
+	offline   bool
+	contracts bool
+	example   bool
+}
+
+func newCheckCommand() *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "check a configuration and everything it names, and change nothing",
+		Long: `Check reads the configuration, the contracts and the key file, looks whether the
+files and topics are there and whether the folders can be written, and prints
+one line for each. It changes nothing. With a problem the exit code is 2.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runCheck(cmd.Context(), cmd.OutOrStdout(), o, countPartitions)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&o.config, "config", "c", "lupa.yaml", "the configuration file")
+	f.BoolVar(&o.asJSON, "json", false, "print JSON")
+	f.BoolVar(&o.offline, "offline", false, "do not connect to Kafka")
+	f.BoolVar(&o.contracts, "contracts", false, "also print the tables with their fields, treatments and purposes")
+	f.BoolVar(&o.example, "example", false, "print an annotated example configuration and check nothing")
+	return cmd
+}
+
+// A partitionCounter asks a cluster how many partitions a topic has.
+type partitionCounter func(ctx context.Context, brokers []string, topic string) (int, error)
+
+// countPartitions asks in earnest, and waits for a cluster only a short while.
+func countPartitions(ctx context.Context, brokers []string, topic string) (int, error) {
+	cluster, err := kafka.New(kafka.Options{Brokers: brokers, StartTimeout: 5 * time.Second})
+	if err != nil {
+		return 0, err
+	}
+	ends, err := cluster.EndOffsets(ctx, topic)
+	return len(ends), err
+}
+
+// status is how a check went.
+type status string
+
+const (
+	statusOK      status = "ok"
+	statusProblem status = "problem"
+	statusSkipped status = "skipped"
+)
+
+// finding is one line of a check's result.
+type finding struct {
+	Check  string `json:"check"`
+	Status status `json:"status"`
+	Detail string `json:"detail"`
+}
+
+// checker collects findings.
+type checker struct {
+	findings []finding
+	count    partitionCounter
+	offline  bool
+}
+
+func (c *checker) ok(check, format string, args ...any) {
+	c.findings = append(c.findings, finding{check, statusOK, fmt.Sprintf(format, args...)})
+}
+
+// problem makes one finding for each line of the error.
+func (c *checker) problem(check string, err error) {
+	for line := range strings.Lines(err.Error()) {
+		c.findings = append(c.findings, finding{check, statusProblem, strings.TrimSuffix(line, "\n")})
+	}
+}
+
+func (c *checker) problems() int {
+	n := 0
+	for _, f := range c.findings {
+		if f.Status == statusProblem {
+			n++
+		}
+	}
+	return n
+}
+
+func runCheck(ctx context.Context, stdout io.Writer, o checkOptions, count partitionCounter) error {
+	if o.example {
+		_, err := stdout.Write(exampleConfig)
+		return err
+	}
+	c := &checker{count: count, offline: o.offline}
+	var contracts []*schemas.Contract
+	config, err := LoadConfig(o.config)
+	if err != nil {
+		c.problem("config", err)
+	} else {
+		c.ok("config", "%s", o.config)
+		contracts = c.contracts(config)
+		c.keys(config)
+		c.ledger(ctx, config)
+		c.events(ctx, config)
+		c.warehouse(config)
+		c.quarantine(ctx, config)
+	}
+	if !o.contracts {
+		contracts = nil
+	}
+	if o.asJSON {
+		err = c.printJSON(stdout, contracts)
+	} else {
+		err = c.print(stdout, contracts)
+	}
+	if n := c.problems(); err == nil && n > 0 {
+		return usageError("check found %s", plural(n, "problem"))
+	}
+	return err
+}
+
+func (c *checker) contracts(config *Config) []*schemas.Contract {
+	list, err := loadContracts(config.Contracts)
+	if err != nil {
+		c.problem("contracts", err)
+		return nil
+	}
+	names := make([]string, len(list))
+	for i, contract := range list {
+		names[i] = contract.Table
+	}
+	c.ok("contracts", "%s: %s; policy %.12s", plural(len(list), "table"), strings.Join(names, ", "), schemas.PolicyHash(list))
+	return list
+}
+
+func (c *checker) keys(config *Config) {
+	keyset, err := keys.Open(config.Keys.File)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.problem("keys", fmt.Errorf("%s does not exist; `lupa keys init --file %s` makes it", config.Keys.File, config.Keys.File))
+	case err != nil:
+		c.problem("keys", err)
+	default:
+		c.ok("keys", "%s: epoch %d", config.Keys.File, keyset.Epoch())
+	}
+}
+
+func (c *checker) ledger(ctx context.Context, config *Config) {
+	if k := config.Ledger.Kafka; k != nil {
+		c.topic(ctx, "ledger.kafka", k.Brokers, k.Topic)
+		return
+	}
+	c.files("ledger.file", config.Ledger.File)
+}
+
+func (c *checker) events(ctx context.Context, config *Config) {
+	if k := config.Events.Kafka; k != nil {
+		for _, topic := range k.Topics {
+			c.topic(ctx, "events.kafka", k.Brokers, topic)
+		}
+	}
+	if f := config.Events.Files; f != nil {
+		for _, path := range f.Paths {
+			c.files("events.files", path)
+		}
+	}
+}
+
+// files checks that a path or glob names files that can be read.
+func (c *checker) files(check, pattern string) {
+	names, err := doublestar.FilepathGlob(pattern, doublestar.WithFilesOnly(), doublestar.WithFailOnIOErrors())
+	if err != nil {
+		c.problem(check, fmt.Errorf("%s: %w", pattern, err))
+		return
+	}
+	if len(names) == 0 {
+		c.problem(check, fmt.Errorf("%s: no file", pattern))
+		return
+	}
+	var bytes uint64
+	for _, name := range names {
+		size, err := readable(name)
+		if err != nil {
+			c.problem(check, err)
+			return
+		}
+		bytes += size
+	}
+	c.ok(check, "%s: %s, %s", pattern, plural(len(names), "file"), humanize.IBytes(bytes))
+}
+
+func readable(name string) (size uint64, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return uint64(info.Size()), nil
+}
+
+func (c *checker) topic(ctx context.Context, check string, brokers []string, topic string) {
+	if c.offline {
+		c.findings = append(c.findings, finding{check, statusSkipped, "topic " + topic + ": --offline"})
+		return
+	}
+	n, err := c.count(ctx, brokers, topic)
+	if err != nil {
+		c.problem(check, fmt.Errorf("topic %s: %w", topic, err))
+		return
+	}
+	c.ok(check, "topic %s: %s", topic, plural(n, "partition"))
+}
+
+func (c *checker) warehouse(config *Config) {
+	c.folder("warehouse", config.Warehouse.Dir)
+}
+
+func (c *checker) quarantine(ctx context.Context, config *Config) {
+	q := &config.Quarantine
+	switch {
+	case q.Topic != "":
+		c.topic(ctx, "quarantine", config.Events.Kafka.Brokers, q.Topic)
+	case q.Dir != "":
+		c.folder("quarantine", q.Dir)
+	default:
+		c.ok("quarantine", "none: rejected messages are counted and listed, not put aside")
+		return
+	}
+	if q.Recipient == "" {
+		c.ok("quarantine", "no recipient: coordinates and reasons are put aside, no message")
+	}
+}
+
+// folder checks that files can be made in a folder, or in the one above that
+// exists when it has to be made first.
+func (c *checker) folder(check, dir string) {
+	parent := dir
+	info, err := os.Stat(parent)
+	for errors.Is(err, fs.ErrNotExist) && filepath.Dir(parent) != parent {
+		parent = filepath.Dir(parent)
+		info, err = os.Stat(parent)
+	}
+	if err == nil && !info.IsDir() {
+		err = fmt.Errorf("%s is not a folder", parent)
+	}
+	if err == nil {
+		err = writable(parent)
+	}
+	switch {
+	case err != nil:
+		c.problem(check, err)
+	case parent != dir:
+		c.ok(check, "%s: will be made", dir)
+	default:
+		c.ok(check, "%s: can be written", dir)
+	}
+}
+
+func writable(dir string) error {
+	f, err := os.CreateTemp(dir, ".lupa-check-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func (c *checker) print(stdout io.Writer, contracts []*schemas.Contract) error {
+	rows := make([][]string, len(c.findings))
+	for i, f := range c.findings {
+		rows[i] = []string{string(f.Status), f.Check, f.Detail}
+	}
+	if err := printTable(stdout, []string{"status", "check", "detail"}, rows); err != nil || contracts == nil {
+		return err
+	}
+	return printDataMap(stdout, contracts)
+}
+
+func (c *checker) printJSON(stdout io.Writer, contracts []*schemas.Contract) error {
+	e := json.NewEncoder(stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(struct {
+		OK     bool          `json:"ok"`
+		Checks []finding     `json:"checks"`
+		Tables []mappedTable `json:"tables,omitempty"`
+	}{c.problems() == 0, c.findings, dataMap(contracts)})
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"lupa/schemas"
+)
+
+// world is a folder in which a job could run: its configuration names Kafka
+// topics as well as files.
+func world(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, dir, "lupa.yaml", `
+keys: {file: lupa.keys}
+ledger: {kafka: {brokers: [localhost:9092], topic: consent}}
+events:
+  kafka: {brokers: [localhost:9092], topics: [web, app]}
+  files: {paths: ["events/*.jsonl"]}
+warehouse: {dir: warehouse}
+quarantine: {dir: quarantine}
+`)
+	write(t, dir, "events/a.jsonl", "{}\n")
+	write(t, dir, "events/b.jsonl", "{}\n{}\n")
+	if err := initKeys(&strings.Builder{}, filepath.Join(dir, "lupa.keys"), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	name = filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fewTopics is a cluster that has the topics consent and web.
+func fewTopics(_ context.Context, _ []string, topic string) (int, error) {
+	switch topic {
+	case "consent":
+		return 1, nil
+	case "web":
+		return 6, nil
+	}
+	return 0, errors.New("no such topic")
+}
+
+// TestCheck compares what check prints with testdata/check, with DIR for the
+// folder and POLICY for the hash of the embedded contracts.
+func TestCheck(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  func(t *testing.T, dir string)
+		options checkOptions
+	}{
+		{name: "topic_missing"},
+		{name: "offline", options: checkOptions{offline: true}},
+		{name: "offline_json", options: checkOptions{offline: true, asJSON: true}},
+		{name: "bad_config", change: func(t *testing.T, dir string) {
+			write(t, dir, "lupa.yaml", "keys: {file: lupa.keys}\nwarehouses: {}\n")
+		}},
+		{name: "no_config", change: func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "lupa.yaml")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{name: "nothing_there", options: checkOptions{offline: true}, change: func(t *testing.T, dir string) {
+			write(t, dir, "lupa.yaml", `
+keys: {file: other.keys}
+ledger: {file: ledger/*.jsonl}
+events: {files: {paths: [lost.jsonl]}}
+contracts: {dir: contracts}
+warehouse: {dir: events/a.jsonl}
+quarantine: {dir: events/a.jsonl/aside, recipient: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj}
+`)
+		}},
+		{name: "bad_contract", options: checkOptions{offline: true}, change: func(t *testing.T, dir string) {
+			write(t, dir, "lupa.yaml", `
+keys: {file: lupa.keys}
+ledger: {file: "events/*.jsonl"}
+events: {files: {paths: [events/a.jsonl, events/b.jsonl]}}
+contracts: {dir: contracts}
+warehouse: {dir: warehouse}
+`)
+			write(t, dir, "contracts/visits.yaml", "apiVersion: v3.1.0\nkind: Table\n")
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := world(t)
+			if c.change != nil {
+				c.change(t, dir)
+			}
+			c.options.config = filepath.Join(dir, "lupa.yaml")
+			var out bytes.Buffer
+			err := runCheck(t.Context(), &out, c.options, fewTopics)
+			text := strings.ReplaceAll(out.String(), dir, "DIR")
+			text = strings.ReplaceAll(text, schemas.PolicyHash(schemas.DefaultContracts())[:12], "POLICY")
+			if err != nil {
+				text += "lupa: " + err.Error() + "\n"
+			}
+			if problem := strings.Contains(text, "problem"); problem != (exitCode(err) == exitUsage) {
+				t.Errorf("exit code %d", exitCode(err))
+			}
+			golden(t, filepath.Join("testdata", "check", c.name+".txt"), []byte(text))
+		})
+	}
+}
+
+func TestCheckChangesNothing(t *testing.T) {
+	dir := world(t)
+	before := tree(t, dir)
+	if code, _, errs := command(t, "check", "--offline", "-c", filepath.Join(dir, "lupa.yaml")); code != exitOK {
+		t.Fatalf("code %d, stderr %q", code, errs)
+	}
+	if after := tree(t, dir); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+func tree(t *testing.T, dir string) string {
+	t.Helper()
+	var list strings.Builder
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		list.WriteString(path + "\n")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list.String()
+}
+
+func TestCheckRefusesFoldersItCannotWrite(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root can write every folder")
+	}
+	dir := world(t)
+	if err := os.Mkdir(filepath.Join(dir, "warehouse"), 0o500); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := command(t, "check", "--offline", "-c", filepath.Join(dir, "lupa.yaml")); code != exitUsage {
+		t.Errorf("code %d, printed:\n%s", code, out)
+	}
+}
+
+func TestCheckExample(t *testing.T) {
+	code, out, _ := command(t, "check", "--example")
+	if code != exitOK || out != string(exampleConfig) {
+		t.Errorf("code %d, printed:\n%s", code, out)
+	}
+}
+
+func TestCheckPrintsTheDataMap(t *testing.T) {
+	dir := world(t)
+	config := filepath.Join(dir, "lupa.yaml")
+	code, out, _ := command(t, "check", "--offline", "--contracts", "-c", config)
+	if code != exitOK {
+		t.Fatalf("code %d", code)
+	}
+	code, text, _ := command(t, "check", "--offline", "--contracts", "--json", "-c", config)
+	if code != exitOK {
+		t.Fatalf("code %d", code)
+	}
+	var result struct{ Tables []mappedTable }
+	if err := json.Unmarshal([]byte(text), &result); err != nil {
+		t.Fatal(err)
+	}
+	contracts := schemas.DefaultContracts()
+	if len(result.Tables) != len(contracts) {
+		t.Fatalf("%d tables, want %d", len(result.Tables), len(contracts))
+	}
+	for i, c := range contracts {
+		table := result.Tables[i]
+		if table.Table != c.Table || len(table.Fields) != len(c.Fields) {
+			t.Errorf("table %s has %d fields, want %d of %s", table.Table, len(table.Fields), len(c.Fields), c.Table)
+		}
+		if !strings.Contains(out, "\n"+c.Table+" "+c.Version+" from events with ") {
+			t.Errorf("%s is not printed", c.Table)
+		}
+		for _, f := range c.Fields {
+			if !strings.Contains(out, "\n  "+f.Name+" ") {
+				t.Errorf("%s.%s is not printed", c.Table, f.Name)
+			}
+		}
+	}
+}
+
+func TestCountPartitions(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "consent"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	n, err := countPartitions(t.Context(), cluster.ListenAddrs(), "consent")
+	if err != nil || n != 3 {
+		t.Errorf("got %d partitions and error %v, want 3", n, err)
+	}
+	if n, err := countPartitions(t.Context(), cluster.ListenAddrs(), "absent"); err == nil {
+		t.Errorf("a topic that is not there has %d partitions", n)
+	}
+}

@@ -1,0 +1,282 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/nyaruka/phonenumbers"
+	"go.yaml.in/yaml/v3"
+)
+
+// exampleConfig is the annotated example that `lupa check --example` prints.
+//
+//go:embed example.yaml
+var exampleConfig []byte
+
+// Config is one configuration file with its defaults filled in. It is read
+// once and never changed; every path in it is absolute or relative to the
+// working directory, no longer to the file's folder.
+type Config struct {
+	File       string
+	Keys       KeysConfig
+	Ledger     LedgerConfig
+	Events     EventsConfig
+	Contracts  ContractsConfig
+	Warehouse  WarehouseConfig
+	Quarantine QuarantineConfig
+	Commit     CommitConfig
+	Phone      PhoneConfig
+	Workers    int // 0 is one per CPU
+}
+
+// KeysConfig says where the token keys are.
+type KeysConfig struct{ File string }
+
+// LedgerConfig is where the consent ledger is: exactly one of its fields is set.
+type LedgerConfig struct {
+	File  string // a glob of JSON lines files
+	Kafka *LedgerKafka
+}
+
+// LedgerKafka is a ledger in one topic.
+type LedgerKafka struct {
+	Brokers []string
+	Topic   string
+}
+
+// EventsConfig is where events come from: at least one of Kafka, which `lupa
+// stream` reads, and Files, which `lupa backfill` reads.
+type EventsConfig struct {
+	Kafka           *EventsKafka
+	Files           *EventsFiles
+	MaxMessageBytes int64
+	MaxDepth        int
+}
+
+// EventsKafka is events in topics.
+type EventsKafka struct{ Brokers, Topics []string }
+
+// EventsFiles is events in files that globs name.
+type EventsFiles struct{ Paths []string }
+
+// ContractsConfig says which contracts make the job's tables.
+type ContractsConfig struct {
+	Dir      string // empty is none
+	Defaults bool   // also the embedded ones
+}
+
+// WarehouseConfig is where the tables are written.
+type WarehouseConfig struct{ Dir, Namespace string }
+
+// QuarantineConfig is where rejected messages are put aside: in Dir, in Topic
+// (on the brokers of Events.Kafka), or nowhere when both are empty.
+type QuarantineConfig struct{ Dir, Topic, Recipient string }
+
+// CommitConfig says when rows become visible: after Interval, or sooner when a
+// worker's rows take MaxBytes.
+type CommitConfig struct {
+	Interval time.Duration
+	MaxBytes int64
+}
+
+// PhoneConfig is how phone numbers without a country code are read.
+type PhoneConfig struct{ DefaultRegion string }
+
+var (
+	namespaceForm = form{regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`), "a lower-case letter, then letters, digits and _"}
+	topicForm     = form{regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`), "1 to 249 letters, digits, '.', '_' and '-'"}
+	brokerForm    = form{regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]+):[0-9]{1,5}$`), "host:port"}
+)
+
+// LoadConfig reads one configuration file, fills in what it leaves out and
+// checks it. The error is a *ConfigError with every problem found, or that of
+// reading the file.
+func LoadConfig(path string) (*Config, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return parseConfig(path, text)
+}
+
+func parseConfig(path string, text []byte) (*Config, error) {
+	r := &configReader{file: path, dir: filepath.Dir(path)}
+	c := &Config{
+		File:      path,
+		Events:    EventsConfig{MaxMessageBytes: 1 << 20, MaxDepth: 64},
+		Contracts: ContractsConfig{Defaults: true},
+		Warehouse: WarehouseConfig{Namespace: "lupa"},
+		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 256 << 20},
+	}
+	if root := r.document(text); root != nil {
+		c.read(r, root)
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Config) read(r *configReader, root *yaml.Node) {
+	seen := r.section("", root, keySet{
+		"keys": func(key string, n *yaml.Node) {
+			s := r.section(key, n, keySet{"file": r.path(&c.Keys.File)})
+			r.need(s, key, n, "file")
+		},
+		"ledger":    c.readLedger(r),
+		"events":    c.readEvents(r),
+		"contracts": c.readContracts(r),
+		"warehouse": func(key string, n *yaml.Node) {
+			s := r.section(key, n, keySet{
+				"dir":       r.path(&c.Warehouse.Dir),
+				"namespace": r.text(&c.Warehouse.Namespace, namespaceForm),
+			})
+			r.need(s, key, n, "dir")
+		},
+		"quarantine": c.readQuarantine(r),
+		"commit": func(key string, n *yaml.Node) {
+			r.section(key, n, keySet{
+				"interval":  r.duration(&c.Commit.Interval, 100*time.Millisecond, 30*time.Minute),
+				"max_bytes": r.bytes(&c.Commit.MaxBytes, 1<<20, 64<<30),
+			})
+		},
+		"phone": func(key string, n *yaml.Node) {
+			r.section(key, n, keySet{"default_region": r.region(&c.Phone.DefaultRegion)})
+		},
+		"workers": r.integer(&c.Workers, 0, 1024),
+	})
+	r.need(seen, "", root, "keys", "ledger", "events", "warehouse")
+
+	if n := seen["quarantine"]; n != nil && c.Quarantine.Topic != "" && c.Events.Kafka == nil {
+		r.problem(n, "quarantine.topic", "needs the brokers of events.kafka, which is not there; use quarantine.dir")
+	}
+}
+
+func (c *Config) readLedger(r *configReader) setter {
+	return func(key string, n *yaml.Node) {
+		s := r.section(key, n, keySet{
+			"file": r.glob(&c.Ledger.File),
+			"kafka": func(key string, n *yaml.Node) {
+				c.Ledger.Kafka = &LedgerKafka{}
+				s := r.section(key, n, keySet{
+					"brokers": r.list(&c.Ledger.Kafka.Brokers, brokerForm),
+					"topic":   r.text(&c.Ledger.Kafka.Topic, topicForm),
+				})
+				r.need(s, key, n, "brokers", "topic")
+			},
+		})
+		r.exactlyOne(s, key, n, "file", "kafka")
+	}
+}
+
+func (c *Config) readEvents(r *configReader) setter {
+	return func(key string, n *yaml.Node) {
+		s := r.section(key, n, keySet{
+			"kafka": func(key string, n *yaml.Node) {
+				c.Events.Kafka = &EventsKafka{}
+				s := r.section(key, n, keySet{
+					"brokers": r.list(&c.Events.Kafka.Brokers, brokerForm),
+					"topics":  r.list(&c.Events.Kafka.Topics, topicForm),
+				})
+				r.need(s, key, n, "brokers", "topics")
+			},
+			"files": func(key string, n *yaml.Node) {
+				c.Events.Files = &EventsFiles{}
+				s := r.section(key, n, keySet{"paths": r.globs(&c.Events.Files.Paths)})
+				r.need(s, key, n, "paths")
+			},
+			"max_message_bytes": r.bytes(&c.Events.MaxMessageBytes, 1<<10, 64<<20),
+			"max_depth":         r.integer(&c.Events.MaxDepth, 1, 1024),
+		})
+		if s["kafka"] == nil && s["files"] == nil {
+			r.problem(n, key, "has neither kafka nor files; at least one is needed")
+		}
+	}
+}
+
+func (c *Config) readContracts(r *configReader) setter {
+	return func(key string, n *yaml.Node) {
+		r.section(key, n, keySet{
+			"dir":      r.path(&c.Contracts.Dir),
+			"defaults": r.boolean(&c.Contracts.Defaults),
+		})
+		if !c.Contracts.Defaults && c.Contracts.Dir == "" {
+			r.problem(n, key, "has no dir and no defaults, so there is no table; set one of them")
+		}
+	}
+}
+
+func (c *Config) readQuarantine(r *configReader) setter {
+	return func(key string, n *yaml.Node) {
+		s := r.section(key, n, keySet{
+			"dir":       r.path(&c.Quarantine.Dir),
+			"topic":     r.text(&c.Quarantine.Topic, topicForm),
+			"recipient": r.recipient(&c.Quarantine.Recipient),
+		})
+		r.exactlyOne(s, key, n, "dir", "topic")
+	}
+}
+
+// recipient never shows the value: somebody may have pasted the secret key.
+func (r *configReader) recipient(dst *string) setter {
+	return func(key string, n *yaml.Node) {
+		v, ok := r.scalar(key, n, "an age recipient (age1...)")
+		if !ok {
+			return
+		}
+		if got, err := age.ParseRecipients(strings.NewReader(v)); err != nil || len(got) != 1 {
+			r.problem(n, key, "is not an age recipient; allowed is one public key, age1...")
+			return
+		}
+		*dst = v
+	}
+}
+
+func (r *configReader) region(dst *string) setter {
+	return func(key string, n *yaml.Node) {
+		v, ok := r.scalar(key, n, "an ISO 3166-1 alpha-2 country")
+		if !ok {
+			return
+		}
+		if !phonenumbers.GetSupportedRegions()[v] {
+			r.problem(n, key, "%q is no country; allowed is an ISO 3166-1 alpha-2 code in capitals, such as FI", v)
+			return
+		}
+		*dst = v
+	}
+}
+
+func (r *configReader) glob(dst *string) setter {
+	return func(key string, n *yaml.Node) {
+		v, ok := r.scalar(key, n, "a path or glob")
+		if !ok {
+			return
+		}
+		if strings.Contains(v, "://") {
+			r.problem(n, key, "%q is a URL; allowed is a path or glob of local files", v)
+			return
+		}
+		if !doublestar.ValidatePathPattern(v) {
+			r.problem(n, key, "%q is not a well-formed glob; allowed are * ? [a-z] {a,b} and **", v)
+			return
+		}
+		*dst = r.resolve(v)
+	}
+}
+
+func (r *configReader) globs(dst *[]string) setter {
+	return func(key string, n *yaml.Node) {
+		r.each(key, n, "paths or globs", func(key string, item *yaml.Node) {
+			var v string
+			r.glob(&v)(key, item)
+			*dst = append(*dst, v)
+		})
+	}
+}
