@@ -231,7 +231,7 @@ func (r *configReader) recipient(dst *string) setter {
 		if !ok {
 			return
 		}
-		if got, err := age.ParseRecipients(strings.NewReader(v)); err != nil || len(got) != 1 {
+		if _, err := age.ParseX25519Recipient(v); err != nil {
 			r.problem(n, key, "is not an age recipient; allowed is one public key, age1...")
 			return
 		}
