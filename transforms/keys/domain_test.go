@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand"
+	"sync"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -212,6 +213,27 @@ func TestEqualIdentifiersAreOneToken(t *testing.T) {
 			if a.IsZero() || (a == b) != c.same {
 				t.Errorf("%s: %q and %q: %s, %s", c.kind, c.a, c.b, uuid(a), uuid(b))
 			}
+		}
+	}
+}
+
+func TestKeysetIsShared(t *testing.T) {
+	k := fixedKeyset(t, 2)
+	tokens := make([]schemas.Token, 4)
+	var group sync.WaitGroup
+	for i := range tokens {
+		group.Go(func() {
+			if d, err := k.Domain("warehouse"); err == nil {
+				for range 10 {
+					tokens[i] = d.Token(schemas.Email, []byte("jane@example.com"))
+				}
+			}
+		})
+	}
+	group.Wait()
+	for _, token := range tokens {
+		if token.IsZero() || token != tokens[0] {
+			t.Fatalf("tokens %v", tokens)
 		}
 	}
 }

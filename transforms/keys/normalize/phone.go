@@ -28,7 +28,7 @@ func (n *Normalizer) Phone(value []byte) []byte {
 }
 
 // plainPhone normalizes numbers that only need their separators removed. It
-// gives what parsePhone would give (BenchmarkPhone: 25 ns instead of 20 µs), or
+// gives what parsePhone would give (BenchmarkPhone: 25 ns instead of 12 µs), or
 // false.
 func (n *Normalizer) plainPhone(value []byte) ([]byte, bool) {
 	const longest = 1 + 3 + phonenumbers.MAX_LENGTH_FOR_NSN
@@ -60,8 +60,8 @@ func (n *Normalizer) plainPhone(value []byte) ([]byte, bool) {
 	return nil, false
 }
 
-// parsePhone parses until the result parses to itself: where a national prefix
-// follows another one, one round strips only the first.
+// parsePhone parses until the result is sure to parse to itself: where a
+// national prefix follows another one, one round strips only the first.
 func (n *Normalizer) parsePhone(value string) (string, bool) {
 	for range maxRounds {
 		number, err := phonenumbers.Parse(value, n.region)
@@ -72,7 +72,7 @@ func (n *Normalizer) parsePhone(value string) (string, bool) {
 		if !isE164(e164) {
 			return "", false
 		}
-		if e164 == value {
+		if _, plain := n.plainPhone([]byte(e164)); plain || e164 == value {
 			return e164, true
 		}
 		value = e164

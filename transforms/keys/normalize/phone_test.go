@@ -46,8 +46,8 @@ func TestPhoneRegionIsChecked(t *testing.T) {
 }
 
 // TestPlainPhoneIsWhatTheParserSays holds the short way against the parser:
-// every country code, every pair of digits behind it, every length, with and
-// without separators.
+// every country code and length, a third of the pairs of digits behind the
+// code, with and without separators.
 func TestPlainPhoneIsWhatTheParserSays(t *testing.T) {
 	seed := rand.Int63()
 	rnd := rand.New(rand.NewSource(seed))
@@ -55,7 +55,7 @@ func TestPlainPhoneIsWhatTheParserSays(t *testing.T) {
 	n, plain := normalizer(t, "US"), 0
 	for code := range phonenumbers.GetSupportedCallingCodes() {
 		for length := 1; length <= 18; length++ {
-			for start := range 100 {
+			for start := rnd.Intn(3); start < 100; start += 3 {
 				number := fmt.Sprintf("%02d", start)
 				for len(number) < length {
 					number += fmt.Sprint(rnd.Intn(10))
@@ -79,7 +79,7 @@ func TestPlainPhoneIsWhatTheParserSays(t *testing.T) {
 			}
 		}
 	}
-	if plain < 200_000 {
+	if plain < 50_000 {
 		t.Fatalf("only %d numbers took the short way", plain)
 	}
 }
