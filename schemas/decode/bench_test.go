@@ -129,13 +129,18 @@ func pack(messages [][]byte) (arena []byte, spans []schemas.Span, times []int64)
 func BenchmarkDecode(b *testing.B) {
 	const batch = 1000
 	arena, spans, times := pack(segmentEvents(batch, 1))
-	for _, tier := range []string{"learned", "plain"} {
-		b.Run(tier, func(b *testing.B) {
-			d, err := NewJSON(segmentContracts(), Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			d.walker.plain = tier == "plain"
+	for _, c := range []struct {
+		name      string
+		contracts []*schemas.Contract
+		plain     bool
+	}{
+		{"learned", segmentContracts(), false},
+		{"plain", segmentContracts(), true},
+		{"default-contracts", schemas.DefaultContracts(), false},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			d := newJSON(b, c.contracts, Options{})
+			d.walker.plain = c.plain
 			if _, rejects, err := d.Decode(arena, spans, times); err != nil || len(rejects) > 0 {
 				b.Fatal(len(rejects), err)
 			}

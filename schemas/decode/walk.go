@@ -45,6 +45,8 @@ type walker struct {
 	// spill holds open.arrays of every 64 dead that are covered by more.
 	spill   []uint64
 	keyText []byte
+	// last is the gap that was read last.
+	last    gap
 	learned habits
 	// plain turns what was learned off.
 	plain bool
@@ -67,11 +69,11 @@ func (w *walker) walk(p, end int) (object bool, reason schemas.Reason) {
 			p += int(e.length)
 			slot, to, state = e.slot, e.target, e.state
 		} else {
-			g, reason := w.read(p, end, state)
-			if reason != schemas.NoReason {
+			if reason := w.read(p, end, state); reason != schemas.NoReason {
 				return object, reason
 			}
-			state = w.learn(state, a[p:g.end], &g)
+			g := &w.last
+			state = w.learn(state, a[p:g.end], g)
 			p, slot, to = g.end, g.slot, g.target
 		}
 		q, k, ok := p, text, true
@@ -98,7 +100,7 @@ func (w *walker) walk(p, end int) (object bool, reason schemas.Reason) {
 }
 
 // read reads a gap that was not learned.
-func (w *walker) read(p, end int, s int32) (gap, schemas.Reason) {
+func (w *walker) read(p, end int, s int32) schemas.Reason {
 	if s > start {
 		w.at = w.learned.states[s].at
 	}
@@ -123,29 +125,30 @@ var (
 )
 
 // gap reads what stands between the end of a value, or the start of the
-// message, and the next scalar.
-func (w *walker) gap(p, end int, start bool) (g gap, reason schemas.Reason) {
-	g.nested = none
+// message, and the next scalar, into w.last.
+func (w *walker) gap(p, end int, start bool) schemas.Reason {
+	g := &w.last
+	*g = gap{slot: none, nested: none}
 	m := topMember
 	if !start {
 		if p, m = w.member(p, end); p < 0 {
-			return g, schemas.Malformed
+			return schemas.Malformed
 		}
 	}
 	for {
 		p = skipSpace(w.arena, p, end)
 		if p == end {
 			g.end = p
-			return g, malformedUnless(w.closed() && !start)
+			return malformedUnless(w.closed() && !start)
 		}
 		c := w.arena[p]
 		switch {
 		case c == '"':
 			g.end, g.target, g.slot = p+1, toString, m.slot
-			return g, schemas.NoReason
+			return schemas.NoReason
 		case c != '{' && c != '[':
 			g.end, g.target, g.slot = p, toScalar, m.slot
-			return g, malformedUnless(beginsScalar(c))
+			return malformedUnless(beginsScalar(c))
 		}
 		if m.slot != none {
 			w.put(m.slot, nested, p, p)
@@ -153,12 +156,12 @@ func (w *walker) gap(p, end int, start bool) (g gap, reason schemas.Reason) {
 			g.nests++
 		}
 		if w.depth() == w.maxDepth {
-			return g, schemas.TooDeep
+			return schemas.TooDeep
 		}
 		w.push(c == '[', m.below)
 		start = false
 		if p, m = w.first(p+1, end, c); p < 0 {
-			return g, schemas.Malformed
+			return schemas.Malformed
 		}
 	}
 }
