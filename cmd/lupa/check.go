@@ -191,10 +191,13 @@ func (c *checker) events(ctx context.Context, config *Config) {
 
 // files checks that a path or glob names files that can be read.
 func (c *checker) files(check, pattern string) {
-	names, err := doublestar.FilepathGlob(pattern, doublestar.WithFilesOnly(), doublestar.WithFailOnIOErrors())
-	if err != nil {
-		c.problem(check, fmt.Errorf("%s: %w", pattern, err))
-		return
+	names := []string{pattern} // a name that is there is no pattern
+	if _, err := os.Stat(pattern); err != nil {
+		names, err = doublestar.FilepathGlob(pattern, doublestar.WithFilesOnly(), doublestar.WithFailOnIOErrors())
+		if err != nil {
+			c.problem(check, fmt.Errorf("%s: %w", pattern, err))
+			return
+		}
 	}
 	if len(names) == 0 {
 		c.problem(check, fmt.Errorf("%s: no file", pattern))
@@ -221,6 +224,9 @@ func readable(name string) (size uint64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is not a regular file", name)
 	}
 	return uint64(info.Size()), nil
 }

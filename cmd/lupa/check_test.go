@@ -83,7 +83,7 @@ func TestCheck(t *testing.T) {
 			write(t, dir, "lupa.yaml", `
 keys: {file: other.keys}
 ledger: {file: ledger/*.jsonl}
-events: {files: {paths: [lost.jsonl]}}
+events: {files: {paths: [lost.jsonl, events]}}
 contracts: {dir: contracts}
 warehouse: {dir: events/a.jsonl}
 quarantine: {dir: events/a.jsonl/aside, recipient: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj}
@@ -93,10 +93,11 @@ quarantine: {dir: events/a.jsonl/aside, recipient: age1zvkyg2lqzraa2lnjvqej32nku
 			write(t, dir, "lupa.yaml", `
 keys: {file: lupa.keys}
 ledger: {file: "events/*.jsonl"}
-events: {files: {paths: [events/a.jsonl, events/b.jsonl]}}
+events: {files: {paths: [events/a.jsonl, "events/[b].jsonl"]}}
 contracts: {dir: contracts}
 warehouse: {dir: warehouse}
 `)
+			write(t, dir, "events/[b].jsonl", "{}\n{}\n{}\n")
 			write(t, dir, "contracts/visits.yaml", "apiVersion: v3.1.0\nkind: Table\n")
 		}},
 	} {

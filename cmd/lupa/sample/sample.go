@@ -55,7 +55,8 @@ type Outcome struct {
 	// Table is the table that the event is for; empty if no contract takes it.
 	Table string
 	// Reason is why it ends as it does. If Reason.Rejects(), it is no row of
-	// Table but a row of the rejects table.
+	// Table but a row of the rejects table. In a file of lines an EmptyMessage
+	// is an empty line, which is no message.
 	Reason  schemas.Reason
 	Verdict pipeline.Verdict
 	// Granted are the purposes that are permitted. Of a row that is kept,
