@@ -81,16 +81,20 @@ const now = int64(math.MaxInt64)
 // weigh raises worst by what one identifier says of the purposes wanted.
 func (t Timeline) weigh(worst *[schemas.NumPurposes]schemas.Reason, want schemas.PurposeSet, c clocks, policy Policy) {
 	_, t = t.split()
-	if len(t) > 0 && t[len(t)-1].Purpose >= brokenLink {
+	if len(t) > 0 && t[0].Purpose >= brokenLink {
 		for p := range worst {
 			worst[p] = max(worst[p], schemas.NoRecord)
 		}
 	}
 	i := 0
+	for i < len(t) && t[i].Purpose >= brokenLink {
+		i++
+	}
+	first := i
 	for i < len(t) && t[i].Purpose == everyPurpose {
 		i++
 	}
-	every := t[:i]
+	every := t[first:i]
 	for rest := uint64(want); rest != 0; rest &= rest - 1 {
 		p := schemas.Purpose(bits.TrailingZeros64(rest))
 		for i < len(t) && t[i].Purpose < p {

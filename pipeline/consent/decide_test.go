@@ -236,6 +236,12 @@ func TestDecideErasure(t *testing.T) {
 		{name: "an erasure under a tombstone's version counts",
 			lines: subject(line(every(withdraw(email, 2)), tombstone(everyPurpose), erase(9).v(1))), at: 5, want: schemas.Erased},
 		{name: "an unreadable value does not undo an erasure", lines: subject(line(erase(9), unreadable(everyPurpose))), at: 5, want: schemas.Erased},
+		{name: "an unreadable erasure denies", lines: subject(line(grant(email, 1), unreadable(brokenErasure))), at: 5, want: schemas.NoRecord},
+		{name: "an unreadable erasure outweighs another identifier's grant", lines: subject(line(unreadable(brokenErasure)), line(grant(email, 1))), at: 5, want: schemas.NoRecord},
+		{name: "an erasure of the same version does not make up for an unreadable one",
+			lines: subject(line(erase(2).v(5), unreadable(brokenErasure), erase(3).v(5), grant(email, 4))), at: 5, want: schemas.NoRecord},
+		{name: "an erasure of a higher version makes up for an unreadable one",
+			lines: subject(line(erase(2).v(5), unreadable(brokenErasure), erase(3).v(6), grant(email, 4))), at: 5, want: schemas.ConsentGiven},
 		{name: "erased on any identifier wins over everything",
 			lines: subject(line(grant(email, 1)), line(object(email, 1)), line(erase(9))), at: 5, want: schemas.Erased},
 		{name: "an erasure of one identifier voids the grants of the others", lines: subject(line(grant(email, 1)), line(erase(3))), at: 5, want: schemas.NoRecord},
@@ -283,6 +289,8 @@ func TestDecideEveryPurpose(t *testing.T) {
 			lines: subject(line(every(withdraw(email, 2)), unreadable(everyPurpose), every(withdraw(email, 1)), grant(email, 3))), at: 5, want: schemas.NoRecord},
 		{name: "a tombstone of a withdrawal of everything is not consent",
 			lines: subject(line(grant(email, 1), every(withdraw(email, 3)), tombstone(everyPurpose))), at: 2, want: schemas.NoRecord},
+		{name: "a grant in the moment of a deleted withdrawal of everything is void",
+			lines: subject(line(every(withdraw(email, 3)), grant(email, 3), tombstone(everyPurpose))), at: 5, want: schemas.NoRecord},
 		{name: "a grant after a deleted withdrawal of everything holds",
 			lines: subject(line(every(withdraw(email, 3)), tombstone(everyPurpose), grant(email, 4))), at: 5, want: schemas.ConsentGiven},
 		{name: "a deleted refusal of everything says nothing of other identifiers",
@@ -360,5 +368,17 @@ func TestAddOutcome(t *testing.T) {
 				t.Errorf("outcome %d, want %d", got, c.want)
 			}
 		})
+	}
+}
+
+// TestTimelineStaysShort: what is said again takes no room.
+func TestTimelineStaysShort(t *testing.T) {
+	var all []any
+	for range 3 {
+		all = append(all, grant(email, 1), every(refuse(email, 2)), erase(3), unreadable(stats), unreadable(brokenErasure), tombstone(prof))
+	}
+	all = append(all, grant(prof, 4), tombstone(prof), tombstone(prof))
+	if got := len(line(all...)); got != 6 {
+		t.Errorf("%d entries, want 6", got)
 	}
 }

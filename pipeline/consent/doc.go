@@ -20,9 +20,15 @@
 //   - A tombstone empties its key. Versions up to the highest that the key had
 //     never come back.
 //   - A value that cannot be read denies its key until a record with a higher
-//     version than the key had comes.
+//     version than the key had comes: an erasure every purpose of its
+//     identifier, a link both its ends, until the same link can be read.
 //   - An erasure is about the identifier, whichever key it came under. No
 //     version, tombstone or later record undoes it.
+//   - A message of which nobody can say whom it concerns is an error, and the
+//     reader stops.
+//
+// The same records in any order of delivery make the same decisions; only
+// tombstones and values that cannot be read depend on what came before them.
 //
 // # Every purpose
 //

@@ -103,6 +103,30 @@ func TestStageBatches(t *testing.T) {
 	}
 }
 
+// TestStageForgetsTheBatchBefore: a null identifier is not who stood in its row
+// last time, even where Tokens leaves nulls alone.
+func TestStageForgetsTheBatchBefore(t *testing.T) {
+	v, err := NewView(cheap{}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, v, of(user("u"), grant(email, 1)))
+	stage := NewStage(v, cheap{})
+	for _, c := range []struct {
+		row  row
+		want schemas.Reason
+	}{{row{time: 5, user: "u"}, schemas.ConsentGiven}, {row{time: 5}, schemas.NoRecord}} {
+		b := batch(memory.DefaultAllocator, contract(), c.row)
+		defer b.Raw.Release()
+		if err := stage.Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if b.Reasons[0] != c.want {
+			t.Errorf("reason %s, want %s", b.Reasons[0], c.want)
+		}
+	}
+}
+
 func TestStageRefuses(t *testing.T) {
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	defer mem.AssertSize(t, 0)

@@ -9,9 +9,9 @@ import (
 )
 
 // Timeline is what the ledger holds of one identifier: its erasure first, then
-// the records for every purpose, then those of each purpose in order; within a
-// key from the highest version to the lowest. Last come the erasures and links
-// that could not be read.
+// the links and erasures that could not be read, then the records for every
+// purpose, then those of each purpose in order; within a key from the highest
+// version to the lowest.
 type Timeline []Entry
 
 // Entry is one record of a timeline.
@@ -77,12 +77,16 @@ func (e *Entry) unreadable() bool { return e.Says == schemas.NoRecord && e.Time 
 func order(a, b Entry) int {
 	return cmp.Or(
 		-compareBool(a.Says == schemas.Erased, b.Says == schemas.Erased),
-		cmp.Compare(a.Purpose, b.Purpose),
+		cmp.Compare(rank(a.Purpose), rank(b.Purpose)),
 		cmp.Compare(b.Version, a.Version),
 		-compareBool(a.unreadable(), b.unreadable()),
 		restriction(b, a),
 	)
 }
+
+// rank numbers the keys of a timeline in their order: what stands for a purpose
+// comes before every purpose, so that a decision finds it at the head.
+func rank(p schemas.Purpose) uint8 { return uint8(p - brokenLink) }
 
 func compareBool(a, b bool) int {
 	switch {
@@ -116,7 +120,7 @@ func (t Timeline) key(p schemas.Purpose) (from, to int) {
 	if erasure, _ := t.split(); erasure != nil {
 		from = 1
 	}
-	for from < len(t) && t[from].Purpose < p {
+	for from < len(t) && rank(t[from].Purpose) < rank(p) {
 		from++
 	}
 	for to = from; to < len(t) && t[to].Purpose == p; to++ {

@@ -181,7 +181,7 @@ func (v *View) read(key, value []byte) (change, error) {
 func (v *View) tombstone(key *schemas.Record) (change, error) {
 	token, err := v.token(key.Token, key.Principal)
 	c := change{action: bury, token: token, entry: Entry{Purpose: key.Purpose}}
-	if key.Verb != schemas.NoVerb || (key.Purpose == schemas.NoPurpose && !key.Every) {
+	if key.Verb != schemas.NoVerb || unnamed(key) {
 		// No tombstone undoes an erasure or a link.
 		c.action = buryNone
 	}
@@ -192,13 +192,12 @@ func (v *View) tombstone(key *schemas.Record) (change, error) {
 // its key names, or else what could be read of it.
 func (v *View) unreadable(key []byte, partial *schemas.Record) (c change, err error) {
 	r, err := schemas.ParseRecordKey(key)
-	if err != nil {
-		if partial.Principal.IsZero() && partial.Token.IsZero() {
-			return change{}, fmt.Errorf("%w; key: %w", errNobody, err)
-		}
-		// Without a key, a purpose that is not known may be any.
+	nobody := partial.Principal.IsZero() && partial.Token.IsZero()
+	if err != nil && nobody {
+		return change{}, fmt.Errorf("%w; key: %w", errNobody, err)
+	}
+	if !nobody && (err != nil || unnamed(&r)) {
 		r = *partial
-		r.Every = r.Every || r.Purpose == schemas.NoPurpose
 	}
 	if c.token, err = v.token(r.Token, r.Principal); err != nil {
 		return change{}, err
@@ -212,12 +211,15 @@ func (v *View) unreadable(key []byte, partial *schemas.Record) (c change, err er
 		}
 	case r.Verb == schemas.Erase:
 		c.entry.Purpose = brokenErasure
-	case r.Every:
-		c.entry.Purpose = everyPurpose
-	case r.Purpose == schemas.NoPurpose:
+	case unnamed(&r):
 		c.action = denyNone
 	}
 	return c, nil
+}
+
+// unnamed reports whether a key is about a purpose that no contract can name.
+func unnamed(r *schemas.Record) bool {
+	return r.Verb == schemas.NoVerb && r.Purpose == schemas.NoPurpose && !r.Every
 }
 
 // resolve makes a change of one record.

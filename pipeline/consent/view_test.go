@@ -110,6 +110,10 @@ func TestApplyUnreadable(t *testing.T) {
 			map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"without a key, another purpose is denied", "", broken + `,"purpose":"analytics","event_state":"?"}`, nil,
 			map[string]schemas.Reason{"a": schemas.ConsentGiven}},
+		{"without a key, an unknown purpose denies nothing", "", broken + `,"purpose":"newsletter","event_state":"?"}`, nil,
+			map[string]schemas.Reason{"a": schemas.ConsentGiven}},
+		{"under an unknown purpose, what could be read is denied", "user_id:a|newsletter", broken + `,"purpose":"*","event_state":"?"}`, nil,
+			map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"without a key or a purpose, everything is denied", "", broken + `,"event_state":"?"}`, nil,
 			map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 	} {
@@ -273,23 +277,35 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestCappedSubjectsMerge links two capped subjects; an erasure of either is
-// known to both.
+// TestCappedSubjectsMerge links two capped subjects of which one was erased;
+// the erasure, and a later one, are known to both.
 func TestCappedSubjectsMerge(t *testing.T) {
-	v := newView(t, Options{MaxLinked: 2})
-	for _, side := range []string{"a", "b"} {
-		for i := range 4 {
-			apply(t, v, linked(user(fmt.Sprint(side, i)), user(fmt.Sprint(side, i+1))))
+	for _, link := range []say{linked(user("a2"), user("b2")), linked(user("b2"), user("a2"))} {
+		v := newView(t, Options{MaxLinked: 2})
+		for _, side := range []string{"a", "b"} {
+			for i := range 4 {
+				apply(t, v, linked(user(fmt.Sprint(side, i)), user(fmt.Sprint(side, i+1))))
+			}
 		}
-	}
-	apply(t, v, of(user("a0"), erase(9)))
-	before := decideRows(t, v, contract(), row{time: 5, user: "a4"}, row{time: 5, user: "b4"})
-	if before[0].Reason != schemas.Erased || before[1].Reason != schemas.NoRecord || v.Stats().Capped != 2 {
-		t.Fatalf("before: reasons %s and %s, %d capped", before[0].Reason, before[1].Reason, v.Stats().Capped)
-	}
-	apply(t, v, linked(user("a2"), user("b2")), of(user("b0"), erase(11)))
-	after := decideRows(t, v, contract(), row{time: 10, user: "a4"}, row{time: 5, user: "b4"})
-	if after[0].Reason != schemas.Erased || after[1].Reason != schemas.Erased || v.Stats().Capped != 1 {
-		t.Errorf("after: reasons %s and %s, %d capped", after[0].Reason, after[1].Reason, v.Stats().Capped)
+		rows := []row{{time: 5, user: "a4"}, {time: 5, user: "b4"}, {time: 10, user: "a4"}, {time: 10, user: "b4"}}
+		for _, c := range []struct {
+			said   say
+			want   []schemas.Reason
+			capped int64
+		}{
+			{of(user("a0"), erase(9)), []schemas.Reason{schemas.Erased, schemas.NoRecord, schemas.NoRecord, schemas.NoRecord}, 2},
+			{link, []schemas.Reason{schemas.Erased, schemas.Erased, schemas.NoRecord, schemas.NoRecord}, 1},
+			{of(user("b0"), erase(11)), []schemas.Reason{schemas.Erased, schemas.Erased, schemas.Erased, schemas.Erased}, 1},
+		} {
+			apply(t, v, c.said)
+			for i, d := range decideRows(t, v, contract(), rows...) {
+				if d.Reason != c.want[i] {
+					t.Errorf("row %d: reason %s, want %s", i, d.Reason, c.want[i])
+				}
+			}
+			if n := v.Stats().Capped; n != c.capped {
+				t.Errorf("%d capped, want %d", n, c.capped)
+			}
+		}
 	}
 }
