@@ -145,7 +145,7 @@ func TestMaskedAndDroppedRowsLeaveNothing(t *testing.T) {
 			row[c.Fields[i].Name] = fmt.Sprintf("https://example.com/Canary-%d-7f3a91c4", i)
 		}
 	}
-	c.Fields[0].Treatment.Technique, c.Fields[0].Purposes = schemas.Keep, 0 // an identifier that the contract stores readable
+	c.Fields[0].Treatment.Technique, c.Fields[0].Category = schemas.Keep, "system" // an identifier that the contract stores readable
 	c.Fields[6].Treatment.Technique, c.Fields[6].Purposes = schemas.Keep, schemas.Purposes(schemas.Profiling)
 	raw := rawOf(t, memory.DefaultAllocator, c, row, row, row)
 	for _, test := range []struct {

@@ -1,6 +1,7 @@
 package transforms
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"path/filepath"
@@ -368,6 +369,47 @@ func TestTablesOfDifferentDomains(t *testing.T) {
 	}
 	if diff := cmp.Diff([]map[string]any{{"table_name": "visits"}}, rowsOf(b.Out)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestNullsHoldNoOlderValue: where a value is null, the buffer does not hold
+// what a batch before had there.
+func TestNullsHoldNoOlderValue(t *testing.T) {
+	c := visits()
+	raw := rawOf(t, memory.DefaultAllocator, c, map[string]any{"size": 7, "price": 1.5, "bot": true, "born": time.Unix(1e9, 0), "at": time.Unix(1e9, 0), "user_id": "u-1"})
+	for i := range c.Fields {
+		f, err := newField(c, i, func() (Tokens, error) { return keyset(t).Domain("d") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.kernel == nil {
+			continue
+		}
+		for _, row := range []int32{0, -1} {
+			column, err := f.kernel.build(raw.Column(i), []int32{row}, []int32{0})
+			if err != nil {
+				t.Fatal(err)
+			}
+			buffers := column.Data().Buffers()
+			if values := buffers[len(buffers)-1].Bytes(); row < 0 && (column.NullN() != 1 || len(bytes.Trim(values, "\x00")) > 0) {
+				t.Errorf("field %s: %d nulls, and a value is left", f.name, column.NullN())
+			}
+		}
+	}
+}
+
+// TestNoTokenOfMaskedRows: the kernel itself makes none, whatever rows it is
+// told to show.
+func TestNoTokenOfMaskedRows(t *testing.T) {
+	c := &schemas.Contract{Table: "t", Domain: "d", EventTime: -1, Fields: []schemas.Field{
+		{Name: "coupon", Type: schemas.Text, Category: "system", Treatment: treat(schemas.Pseudonymize)}}}
+	raw := rawOf(t, memory.DefaultAllocator, c, map[string]any{"coupon": "SPRING"})
+	k := stageOf(t, keyset(t), c).tables[0].fields[0].kernel
+	for _, kept := range []int32{0, -1} {
+		column, err := k.build(raw.Column(0), []int32{0}, []int32{kept})
+		if err != nil || column.IsNull(0) != (kept < 0) {
+			t.Errorf("kept row %d: null %v, %v", kept, column.IsNull(0), err)
+		}
 	}
 }
 

@@ -344,6 +344,27 @@ func TestCacheGivesWhatTheKeysGive(t *testing.T) {
 	}
 }
 
+// TestCacheComparesWhatItFinds: equal hashes are not equal values.
+func TestCacheComparesWhatItFinds(t *testing.T) {
+	c, h := newCache(1<<16), uint64(1)<<40|7
+	values := []string{"7", "8", "77"}
+	for i, value := range values {
+		for kind := range schemas.IdentifierKind(3) {
+			if _, found := c.find(h, kind, []byte(value)); found {
+				t.Fatalf("%d %q was found before it was put", kind, value)
+			}
+			c.put(h, kind, []byte(value), schemas.Token{byte(i), byte(kind), 1})
+		}
+	}
+	for i, value := range values {
+		for kind := range schemas.IdentifierKind(3) {
+			if got, found := c.find(h, kind, []byte(value)); !found || got != (schemas.Token{byte(i), byte(kind), 1}) {
+				t.Errorf("%d %q: %v, %v", kind, value, got, found)
+			}
+		}
+	}
+}
+
 func TestCacheKeepsItsBound(t *testing.T) {
 	for _, limit := range []int{1 << 10, 1 << 16, 8 << 20, 100 << 20} {
 		c := newCache(limit)
