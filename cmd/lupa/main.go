@@ -91,6 +91,9 @@ func exitCode(err error) int {
 // commands lists the subcommands.
 func commands() []*cobra.Command {
 	return []*cobra.Command{
+		newDemoCommand(),
+		newStreamCommand(),
+		newBackfillCommand(),
 		newCheckCommand(),
 		newKeysCommand(),
 		newVersionCommand(),
