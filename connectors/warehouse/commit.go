@@ -127,8 +127,8 @@ func (s *Sink) attempt(ctx context.Context, t *table, c *pipeline.Commit, id str
 	}
 	for p, m := range c.Moves {
 		if at, ok := positions[p]; ok && at.Next != m.From {
-			return nil, fmt.Errorf("%w: table %s, partition %s stands at %d, the commit begins at %d",
-				ErrPosition, t.name, p, at.Next, m.From)
+			return nil, fmt.Errorf("%w: partition %s stands at %d, the commit begins at %d",
+				ErrPosition, p, at.Next, m.From)
 		}
 	}
 	committed, err := s.submit(ctx, base, c, id)

@@ -128,7 +128,7 @@ func TestZombieIsRefused(t *testing.T) {
 			}
 			before := load(t, heir, clicksTable).MetadataLocation()
 			err := zombie.Commit(ctx, clicksCommit(files, events, 0, 50, rows))
-			if !errors.Is(err, ErrPosition) || !strings.Contains(err.Error(), "table clicks, partition events/0") {
+			if !errors.Is(err, ErrPosition) || !strings.Contains(err.Error(), "table clicks: ") || !strings.Contains(err.Error(), "partition events/0 ") {
 				t.Errorf("error %v, want ErrPosition with table and partition", err)
 			}
 			if after := load(t, heir, clicksTable).MetadataLocation(); after != before {
@@ -361,6 +361,16 @@ func TestOutcomes(t *testing.T) {
 				if diff := cmp.Diff(want, positions[clicksTable]); diff != "" {
 					t.Errorf("positions (-want +got):\n%s", diff)
 				}
+				wantRead := int64(0)
+				if tc.landed {
+					wantRead += int64(2 * len(rows))
+				}
+				if tc.peer {
+					wantRead += 10
+				}
+				if counts, err := readCounts(load(t, s, clicksTable).Properties()); err != nil || counts.Read != wantRead {
+					t.Errorf("%d messages counted, want %d (%v)", counts.Read, wantRead, err)
+				}
 				if err := s.openTable(withDisk(context.Background(), s.disk), s.tables[clicksTable]); err != nil {
 					t.Fatal(err)
 				}
@@ -396,7 +406,11 @@ func (s *Sink) commitUnlocked(ctx context.Context, withFiles bool) error {
 			return err
 		}
 	}
-	_, err := s.attempt(withDisk(context.WithoutCancel(ctx), s.disk), t, clicksCommit(files, other, 0, 5, rows), "peer's commit")
+	c := clicksCommit(files, other, 0, 5, rows)
+	if !withFiles {
+		c.Counts.Read, c.Counts.Dropped, c.Counts.Reasons[schemas.NoRecord] = 10, 10, 10
+	}
+	_, err := s.attempt(withDisk(context.WithoutCancel(ctx), s.disk), t, c, "peer's commit")
 	return err
 }
 

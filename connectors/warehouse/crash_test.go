@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -89,6 +92,15 @@ func checkJob(t *testing.T, dir string) {
 	slices.Sort(files)
 	if diff := cmp.Diff(currentFiles(t, dir, "clicks"), files); diff != "" {
 		t.Errorf("files on disk (-live +found):\n%s", diff)
+	}
+	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasPrefix(filepath.Base(path), tempPrefix) {
+			t.Errorf("an unfinished file is left: %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -94,6 +94,9 @@ func (e *encoder) prepare(out io.Writer, b *buffer, sources []pipeline.Partition
 		parquetSchema(e.table.name, e.table.cols, e.dictionary),
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
 		parquet.DataPageVersion(1),
+		// Readers prune by the bounds of chunks and of the page index; bounds in
+		// page headers would only repeat values.
+		parquet.DataPageStatistics(false),
 		parquet.CreatedBy("lupa", "1", "parquet-go"),
 		parquet.KeyValueMetadata(propContract, e.table.contract.ID),
 	}

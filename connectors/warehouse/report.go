@@ -52,7 +52,7 @@ func (t *table) report(loaded *icetable.Table) (TableReport, error) {
 	r := TableReport{
 		Table: t.name, Location: t.dir, Metadata: localPath(loaded.MetadataLocation()),
 		Query: []string{
-			".read " + quoteText(filepath.Join(t.dir, viewsName)),
+			".read " + filepath.Join(t.dir, viewsName),
 			"SELECT * FROM " + quoteName(t.name) + " LIMIT 10;",
 		},
 	}

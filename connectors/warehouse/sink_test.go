@@ -101,7 +101,7 @@ func TestReportAndSample(t *testing.T) {
 	want := TableReport{
 		Table: "clicks", Rows: 40, Files: int64(len(files)), Location: filepath.Join(dir, "clicks"),
 		Positions: pipeline.Positions{events: {Next: 41, Anchor: "anchor of events/0"}},
-		Query:     []string{".read '" + dir + "/clicks/views.sql'", `SELECT * FROM "clicks" LIMIT 10;`},
+		Query:     []string{".read " + dir + "/clicks/views.sql", `SELECT * FROM "clicks" LIMIT 10;`},
 		Metadata:  reports[0].Metadata,
 	}
 	if _, err := os.Stat(want.Metadata); err != nil {

@@ -139,7 +139,7 @@ func newSink(o Options, d *disk) (*Sink, error) {
 		dir: dir, namespace: o.Namespace, policy: o.Policy, keyEpoch: o.KeyEpoch,
 		maxFileBytes: o.MaxFileBytes, maxBufferBytes: o.MaxBufferBytes, staleAfter: o.StaleAfter,
 		keepSnapshots: 50, keepFor: 10 * time.Minute,
-		log: o.Log, disk: d, published: newLock(filepath.Join(dir, "views.lock")),
+		log: o.Log, disk: d, published: newLock(filepath.Join(dir, ".views.lock")),
 	}
 	if s.namespace == "" {
 		s.namespace = "lupa"
@@ -234,6 +234,13 @@ func (s *Sink) open(ctx context.Context) error {
 }
 
 func (s *Sink) openCatalog(ctx context.Context) error {
+	// Making the database and its tables is not for two at once: SQLite does
+	// not wait for the other when it changes the journal mode.
+	release, err := newLock(filepath.Join(s.dir, ".catalog.lock")).acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	path := filepath.Join(s.dir, "catalog.db")
 	// SQLite would make the file readable by everybody.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
@@ -244,8 +251,11 @@ func (s *Sink) openCatalog(ctx context.Context) error {
 		return err
 	}
 	dsn := "file:" + path +
-		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_txlock=immediate"
+		"?_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_txlock=immediate"
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
+		return err
+	}
+	if _, err := s.db.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
 		return err
 	}
 	c, err := sqlcatalog.NewCatalog(catalogName, s.db, sqlcatalog.SQLite,

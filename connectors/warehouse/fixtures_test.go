@@ -136,7 +136,7 @@ func clicksBatch(mem memory.Allocator, p pipeline.Partition, rows []click) *pipe
 		}
 		build.Field(4).(*array.Int64Builder).Append(r.clicks)
 		build.Field(5).(*array.Float64Builder).Append(float64(r.clicks) / 4)
-		build.Field(6).(*array.BooleanBuilder).Append(r.clicks%3 == 0)
+		build.Field(6).(*array.BooleanBuilder).Append(r.offset%3 == 0)
 		build.Field(7).(*array.Date32Builder).Append(arrow.Date32(r.clicks % 1000))
 	}
 	b.Out = build.NewRecord()
@@ -287,7 +287,7 @@ func readFile(t testing.TB, path string) (rows []storedRow) {
 func wantRow(p pipeline.Partition, r click) storedRow {
 	row := storedRow{
 		"at": fmt.Sprint(r.at.UnixMicro()), "page": r.page, "clicks": fmt.Sprint(r.clicks),
-		"score": fmt.Sprint(float64(r.clicks) / 4), "returning": fmt.Sprint(r.clicks%3 == 0), "signup": fmt.Sprint(r.clicks % 1000),
+		"score": fmt.Sprint(float64(r.clicks) / 4), "returning": fmt.Sprint(r.offset%3 == 0), "signup": fmt.Sprint(r.clicks % 1000),
 		"retention_until": fmt.Sprint(dayOf(r.at.UnixMicro()) + 30), "reason": "withdrawn", "contract_version": "1.2.0",
 		"_src_topic": p.Topic, "_src_partition": fmt.Sprint(p.ID), "_src_offset": fmt.Sprint(r.offset),
 	}
