@@ -90,8 +90,9 @@ func TestRunChild(t *testing.T) {
 	if !bytes.HasPrefix(out, []byte("go version ")) || use.wall <= 0 || use.cpu <= 0 || use.peakBytes < 1<<20 {
 		t.Errorf("output %q, usage %+v", out, use)
 	}
-	if _, _, err := runChild(t.Context(), io.Discard, "go", "no-such-command"); err == nil {
-		t.Error("a program that fails is no error")
+	var log strings.Builder
+	if _, _, err := runChild(t.Context(), &log, "go", "no-such-command"); err == nil || log.Len() == 0 {
+		t.Errorf("a program that fails gives error %v and leaves %d bytes of log", err, log.Len())
 	}
 }
 

@@ -19,15 +19,18 @@ type usage struct {
 }
 
 // runChild runs a program to its end and gives what it wrote to stdout and
-// what it took. Its stderr goes to log.
+// what it took. Its stderr goes to log if it fails.
 func runChild(ctx context.Context, log io.Writer, program string, args ...string) ([]byte, usage, error) {
-	var stdout bytes.Buffer
+	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, log
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	start := time.Now()
 	err := cmd.Run()
 	u := usage{wall: time.Since(start)}
 	if err != nil {
+		if _, err := stderr.WriteTo(log); err != nil {
+			return nil, u, err
+		}
 		return nil, u, fmt.Errorf("%s %s: %w", filepath.Base(program), args[0], err)
 	}
 	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()

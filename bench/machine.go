@@ -44,7 +44,7 @@ func thisMachine(ctx context.Context, root string) (Machine, error) {
 	if err != nil {
 		return m, err
 	}
-	changes, err := git(ctx, root, "status", "--porcelain")
+	changes, err := git(ctx, root, "status", "--porcelain", "--", ".", ":!bench/results")
 	if err != nil {
 		return m, err
 	}

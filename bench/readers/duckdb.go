@@ -160,10 +160,13 @@ func duckDBTokens(ctx context.Context, db *sql.DB, name string) ([]string, error
 	return names, rows.Err()
 }
 
+// filesList is the file that lists a table's files.
+const filesList = "current_files.json"
+
 // currentFiles is the list of a table's files that is published for readers
 // without an Iceberg library.
 func currentFiles(dir string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "current_files.json"))
+	text, err := os.ReadFile(filepath.Join(dir, filesList))
 	if err != nil {
 		return nil, err
 	}

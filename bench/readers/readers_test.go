@@ -4,6 +4,7 @@ package readers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -54,6 +55,36 @@ func TestReaders(t *testing.T) {
 	fmt.Printf("RESULT readers equal %d engines\n", equal)
 	if equal < len(engines) {
 		t.Errorf("%d of %d engines read what was written", equal, len(engines))
+	}
+}
+
+// TestReadersSeeRepeatedRows shows that the comparison can fail: a file that
+// is listed twice is seen as rows with the same source coordinates.
+func TestReadersSeeRepeatedRows(t *testing.T) {
+	warehouse := demo(t)
+	tables, err := readCatalog(warehouse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := expected(t, tables)
+	tracks := tables["tracks"]
+	files, err := currentFiles(tracks.dir)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	list, err := json.Marshal(append(files, files[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(tracks.dir, filesList), list, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readDuckDB(t.Context(), warehouse, tables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := got["tracks"]; r.Repeated == 0 || cmp.Equal(want["tracks"].Reasons, r.Reasons) {
+		t.Errorf("a file was listed twice, and DuckDB found %d repeated rows and the reasons %v", r.Repeated, r.Reasons)
 	}
 }
 
