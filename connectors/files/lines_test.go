@@ -40,11 +40,12 @@ func FuzzLines(f *testing.F) {
 	f.Add([]byte("a\nb\r\n\n\xef\xbb\xbfc"), int64(1), uint16(2), uint8(3))
 	f.Add([]byte("\xef\xbb\xbf\n"+strings.Repeat("x", 300)+"\r\ny"), int64(2), uint16(1), uint8(255))
 	f.Add([]byte("\n\n\n\r"), int64(3), uint16(100), uint8(0))
+	buf := make([]byte, 2*bufferSize)
 	f.Fuzz(func(t *testing.T, text []byte, seed int64, most uint16, limit uint8) {
 		var s splitter
-		// A small buffer, so that short texts meet its end.
-		s.buf = make([]byte, 0)
+		s.buf = buf // one for all, to be quick
 		s.reset(bits{bytes.NewReader(text), rand.New(rand.NewSource(seed)), int(most) + 1}, int(limit)+1)
+		// Cut small, so that short texts meet its end.
 		s.buf = s.buf[:int(limit)+1+2+spare+64+int(most)%50]
 		var got []line
 		var l lines
@@ -84,7 +85,7 @@ func FuzzLines(f *testing.F) {
 		}
 		// Passing over lines comes to the same place.
 		for n := int64(0); n <= total+1 && n < 20; n++ {
-			var k splitter
+			k := splitter{buf: buf}
 			k.reset(bytes.NewReader(text), int(limit)+1)
 			ok, err := k.skip(n)
 			if err != nil || ok != (n <= total) || ok && k.line != n {
