@@ -124,8 +124,8 @@ func (p *contractParser) checkTechnique(f *Field, line int, what string) {
 	technique := f.Treatment.Technique
 	switch technique {
 	case Pseudonymize:
-		if f.Type != Text && f.Type != NoType && !(f.Type == Integer && f.Coerce) {
-			p.problem(line, "%s: pseudonymize does not take logicalType %s; allowed: string, or integer with coerce: true", what, f.Type)
+		if f.Type != Text && f.Type != NoType {
+			p.problem(line, "%s: pseudonymize does not take logicalType %s; allowed: string, with coerce: true where the value is a number", what, f.Type)
 		}
 		if len(f.Identifiers) == 0 {
 			p.problem(line, "%s: pseudonymize needs the custom property identifier, which says how the value is normalized; allowed: %s", what, strings.Join(IdentifierKinds(), ", "))
@@ -135,14 +135,14 @@ func (p *contractParser) checkTechnique(f *Field, line int, what string) {
 			p.problem(line, "%s: %s does not take logicalType %s; allowed: string", what, technique, f.Type)
 		}
 	}
-	if len(f.Identifiers) > 0 && f.Type != Text && f.Type != NoType && !(f.Type == Integer && f.Coerce) {
-		p.problem(f.Line, "%s: an identifier cannot have logicalType %s; allowed: string, or integer with coerce: true", what, f.Type)
+	if len(f.Identifiers) > 0 && f.Type != Text && f.Type != NoType {
+		p.problem(f.Line, "%s: an identifier cannot have logicalType %s; allowed: string, with coerce: true where the value is a number", what, f.Type)
 	}
 }
 
 // checkReadable asks for an acknowledgement where a value that points at a
-// person would be stored so that it can be read. Stripping a query leaves a
-// value that is no URL as it is, so it counts as keeping.
+// person would be stored so that it can be read. Stripping a query leaves the
+// path, so it counts as keeping.
 func (p *contractParser) checkReadable(f *Field, facts *columnFacts, line int, what string) {
 	technique := f.Treatment.Technique
 	if technique == Drop || technique == Pseudonymize || facts.acknowledged {

@@ -59,7 +59,7 @@ func TestGoodContract(t *testing.T) {
 		},
 		Fields: []Field{
 			{
-				Name: "visitor", Description: "who came", Type: Integer, Required: true, Coerce: true,
+				Name: "visitor", Description: "who came", Type: Text, Required: true, Coerce: true,
 				Paths:       []Path{{"visitor", "id.v2"}, {"$user", "visitor-id"}, {`say "hi"`}},
 				Category:    "user.unique_id",
 				Treatment:   Treatment{Technique: Pseudonymize},
