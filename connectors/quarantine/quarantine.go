@@ -119,11 +119,17 @@ func NewDir(dir, recipient string) (*Dir, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("quarantine: %w", err)
 	}
+	if err := syncDir(filepath.Dir(filepath.Clean(dir))); err != nil {
+		return nil, fmt.Errorf("quarantine: %w", err)
+	}
 	return &Dir{sealer: s, dir: dir}, nil
 }
 
 // Put appends the entries. They are durable after the next Flush.
 func (d *Dir) Put(_ context.Context, entries []pipeline.Rejected) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	var lines []byte
 	for _, r := range entries {
 		line, err := d.seal(r)
@@ -200,8 +206,14 @@ type Producer interface {
 	Produce(ctx context.Context, topic string, keys, values [][]byte) error
 }
 
+// maxMessage is the longest entry that goes to a topic: brokers take messages
+// of one MiB by default, with their key and overhead.
+const maxMessage = 1000 << 10
+
 // Topic is a quarantine in a Kafka topic. The key of a message is
-// topic/partition/offset of the one that was rejected.
+// topic/partition/offset of the one that was rejected. An entry that is too
+// long for a topic goes there without its payload: refusing it would stop every
+// run at the same message.
 type Topic struct {
 	sealer
 	producer Producer
@@ -221,9 +233,15 @@ func NewTopic(producer Producer, topic, recipient string) (*Topic, error) {
 
 // Put writes the entries and returns once they are durable.
 func (t *Topic) Put(ctx context.Context, entries []pipeline.Rejected) error {
+	if len(entries) == 0 {
+		return nil
+	}
 	keys, values := make([][]byte, len(entries)), make([][]byte, len(entries))
 	for i, r := range entries {
 		line, err := t.seal(r)
+		if err == nil && len(line) > maxMessage {
+			line, err = sealer{}.seal(r)
+		}
 		if err != nil {
 			return fmt.Errorf("quarantine: seal %s offset %d: %w", r.Partition, r.Offset, err)
 		}

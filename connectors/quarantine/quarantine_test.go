@@ -133,7 +133,7 @@ func TestDirMakesNoFileForNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(q.Flush(context.Background()), q.Close()); err != nil {
+	if err := errors.Join(q.Put(context.Background(), nil), q.Flush(context.Background()), q.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
@@ -195,6 +195,38 @@ func TestTopic(t *testing.T) {
 	p.err = errors.New("broker gone")
 	if err := q.Put(context.Background(), rejected()); !errors.Is(err, p.err) {
 		t.Errorf("error %v, want the producer's", err)
+	}
+}
+
+// A message that its sealing makes too long for a topic is put aside by its
+// place alone.
+func TestTopicLeavesOutWhatIsTooLong(t *testing.T) {
+	id := identity(t)
+	p := &memoryProducer{}
+	q, err := NewTopic(p, "aside", id.Recipient().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := rejected()[:2]
+	long[0].Value = bytes.Repeat([]byte("l"), 1<<20)
+	if err := q.Put(context.Background(), long); err != nil {
+		t.Fatal(err)
+	}
+	var sealed []int64
+	for line := range bytes.Lines(p.values) {
+		var e Entry
+		if err := json.Unmarshal(line, &e); err != nil {
+			t.Fatal(err)
+		}
+		if len(line) > maxMessage+1 {
+			t.Errorf("an entry of %d bytes", len(line))
+		}
+		if len(e.Payload) > 0 {
+			sealed = append(sealed, e.Offset)
+		}
+	}
+	if diff := cmp.Diff([]int64{18}, sealed); diff != "" || len(p.keys) != 2 {
+		t.Errorf("entries with a payload (-want +got):\n%s", diff)
 	}
 }
 
