@@ -177,6 +177,24 @@ func TestFileSchema(t *testing.T) {
 	}
 }
 
+// TestValuesInFooters: besides its page a value stands in a file only as a
+// bound of its column chunk, never in page headers.
+func TestValuesInFooters(t *testing.T) {
+	s := openSink(t, Options{Dir: t.TempDir(), Contracts: contracts()})
+	w := s.Writer()
+	defer w.Close()
+	const value = "/a/treated/value/of/more/than/sixteen/bytes"
+	rows := makeClicks(1, 1)
+	rows[0].page = value
+	content := readText(t, write(t, w, events, rows)[0].Path)
+	if n := strings.Count(content, value); n > 3 {
+		t.Errorf("the value stands %d times in the file, want once in a page and twice as a bound", n)
+	}
+	if !strings.Contains(content, value) {
+		t.Error("the value is not found at all; the search proves nothing")
+	}
+}
+
 // TestBatchesThatAreRefused: a batch that does not hold together must not
 // become rows, and after a refusal nothing more is written.
 func TestBatchesThatAreRefused(t *testing.T) {
