@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go/compress"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -30,14 +31,20 @@ func fake(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	return k
 }
 
-func topic(t testing.TB, k *kfake.Cluster, name string, partitions int32, policy string) {
+// brokers is a cluster that tests read from: a fake one, or a real one.
+type brokers interface {
+	ListenAddrs() []string
+	CreateTopic(name string, partitions int32, configs map[string]string) error
+}
+
+func topic(t testing.TB, k brokers, name string, partitions int32, policy string) {
 	t.Helper()
 	if err := k.CreateTopic(name, partitions, map[string]string{"cleanup.policy": policy}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func connect(t testing.TB, k *kfake.Cluster, change ...func(*Options)) *Cluster {
+func connect(t testing.TB, k brokers, change ...func(*Options)) *Cluster {
 	t.Helper()
 	o := Options{Brokers: k.ListenAddrs(), StartTimeout: 5 * time.Second, FetchWait: 100 * time.Millisecond}
 	for _, f := range change {
@@ -59,7 +66,7 @@ func bounded(t testing.TB) context.Context {
 
 // producer is franz-go's, so that what is read was not written by the library
 // that reads it.
-func producer(t testing.TB, k *kfake.Cluster, opts ...kgo.Opt) *kgo.Client {
+func producer(t testing.TB, k brokers, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	p, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(k.ListenAddrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0),
@@ -79,6 +86,28 @@ func put(t testing.TB, p *kgo.Client, name string, partition int32, values ...st
 	}
 	if err := p.ProduceSync(bounded(t), list...).FirstErr(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// awaitEnd waits until the log of partition 0 ends there.
+func awaitEnd(t testing.TB, p *kgo.Client, name string, end int64) {
+	t.Helper()
+	ctx := bounded(t)
+	for {
+		ends, err := kadm.NewClient(p).ListEndOffsets(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, ok := ends.Lookup(name, 0)
+		if ok && o.Offset == end {
+			return
+		}
+		if ok && o.Offset > end {
+			t.Fatalf("%s ends at %d, want %d", name, o.Offset, end)
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			t.Fatalf("%s does not reach %d: %v", name, end, err)
+		}
 	}
 }
 

@@ -61,7 +61,12 @@ func (v *table) copy() map[string]string {
 
 func follow(t testing.TB, c *Cluster, view View, o LedgerOptions) *Ledger {
 	t.Helper()
-	l, err := c.Ledger("x", view, o)
+	return followTopic(t, c, "x", view, o)
+}
+
+func followTopic(t testing.TB, c *Cluster, name string, view View, o LedgerOptions) *Ledger {
+	t.Helper()
+	l, err := c.Ledger(name, view, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,11 +127,12 @@ func TestLedgerReplaysThenFollows(t *testing.T) {
 
 // Every record that is acknowledged before Barrier is called has been applied
 // when it returns, with many callers that share requests.
-func TestBarrierSeesWhatWasAcknowledged(t *testing.T) {
-	k := fake(t)
-	topic(t, k, "x", 4, "delete")
+func TestBarrierSeesWhatWasAcknowledged(t *testing.T) { seeWhatWasAcknowledged(t, fake(t), "x") }
+
+func seeWhatWasAcknowledged(t *testing.T, k brokers, name string) {
+	topic(t, k, name, 4, "delete")
 	view := &table{}
-	l := follow(t, connect(t, k), view, LedgerOptions{})
+	l := followTopic(t, connect(t, k), name, view, LedgerOptions{})
 	const callers, rounds = 8, 125
 	var wg sync.WaitGroup
 	for caller := range callers {
@@ -134,7 +140,7 @@ func TestBarrierSeesWhatWasAcknowledged(t *testing.T) {
 		wg.Go(func() {
 			for round := range rounds {
 				key, value := fmt.Sprint("key", caller), fmt.Sprint(round)
-				r := &kgo.Record{Topic: "x", Partition: int32((caller + round) % 4), Key: []byte(key), Value: []byte(value)}
+				r := &kgo.Record{Topic: name, Partition: int32((caller + round) % 4), Key: []byte(key), Value: []byte(value)}
 				if err := p.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 					t.Error(err)
 					return
@@ -144,7 +150,7 @@ func TestBarrierSeesWhatWasAcknowledged(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if view.copy()[key] != value || v[pipeline.Partition{Topic: "x", ID: r.Partition}] <= r.Offset {
+				if view.copy()[key] != value || v[pipeline.Partition{Topic: name, ID: r.Partition}] <= r.Offset {
 					t.Errorf("round %d of caller %d: the record at %d/%d is not applied", round, caller, r.Partition, r.Offset)
 					return
 				}
