@@ -2,107 +2,23 @@ package schemas
 
 import (
 	"bytes"
-	"encoding/json"
+	"encoding/binary"
 	"errors"
-	"fmt"
-	"strconv"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
-// The limits of a ledger record. Real ones have some 30 members and two levels.
-const (
-	maxRecordMembers = 256
-	maxRecordDepth   = 32
-)
+// The functions that are named after an end take the index at which something
+// begins and give the index behind it, or -1 if it is not what RFC 8259 says.
+// They take UTF-8 for granted.
 
-// jsonObject is JSON text that was found to be one object in which no name
-// stands twice, at any depth.
-type jsonObject []byte
-
-// checkedObject makes sure that data is what jsonObject says. The standard
-// decoder would take the last of two members with the same name, match names
-// without their case, and mend text that is not Unicode.
-func checkedObject(data []byte) (jsonObject, error) {
-	switch {
-	case !utf8.Valid(data):
-		return nil, errors.New("the record is not UTF-8")
-	case !json.Valid(data):
-		return nil, errors.New("the record is not JSON")
+// byteAt gives a byte, or behind the end 0, which no JSON has outside of text.
+func byteAt(data []byte, i int) byte {
+	if i < len(data) {
+		return data[i]
 	}
-	object := jsonObject(bytes.TrimSpace(data))
-	if object[0] != '{' {
-		return nil, errors.New("the record is not a JSON object")
-	}
-	names := make(nameStack, 0, 64)
-	if _, err := names.value(object, 0, 0); err != nil {
-		return nil, err
-	}
-	return object, nil
-}
-
-// each calls f with the name and the value of every member.
-func (o jsonObject) each(f func(name, value []byte)) {
-	for i := skipSpace(o, 1); o[i] == '"'; {
-		end := endOfString(o, i)
-		name, _ := unquote(o[i:end]) // cannot fail, since the names were checked
-		i = skipSpace(o, skipSpace(o, end)+1)
-		end = endOfValue(o, i)
-		f(name, o[i:end])
-		if i = skipSpace(o, end); o[i] == ',' {
-			i = skipSpace(o, i+1)
-		}
-	}
-}
-
-// nameStack holds the names of the objects that are open.
-type nameStack [][]byte
-
-// value walks over one value of valid JSON and gives its end.
-func (names *nameStack) value(data []byte, i, depth int) (end int, err error) {
-	if data[i] != '{' && data[i] != '[' {
-		return endOfValue(data, i), nil
-	}
-	if depth == maxRecordDepth {
-		return 0, errors.New("the record is nested too deep")
-	}
-	object := data[i] == '{'
-	base := len(*names)
-	for i = skipSpace(data, i+1); data[i] != '}' && data[i] != ']'; {
-		if object {
-			end = endOfString(data, i)
-			if err := names.push(data[i:end], base); err != nil {
-				return 0, err
-			}
-			i = skipSpace(data, skipSpace(data, end)+1)
-		}
-		if i, err = names.value(data, i, depth+1); err != nil {
-			return 0, err
-		}
-		if i = skipSpace(data, i); data[i] == ',' {
-			i = skipSpace(data, i+1)
-		}
-	}
-	*names = (*names)[:base]
-	return i + 1, nil
-}
-
-// push adds a name to the object whose names begin at base.
-func (names *nameStack) push(quoted []byte, base int) error {
-	name, err := unquote(quoted)
-	if err != nil {
-		return fmt.Errorf("the record has a name that is %w", err)
-	}
-	for _, other := range (*names)[base:] {
-		if bytes.Equal(other, name) {
-			return errors.New("the record has a member twice")
-		}
-	}
-	if len(*names)-base == maxRecordMembers {
-		return fmt.Errorf("the record has more than %d members in one object", maxRecordMembers)
-	}
-	*names = append(*names, name)
-	return nil
+	return 0
 }
 
 func skipSpace(data []byte, i int) int {
@@ -112,88 +28,51 @@ func skipSpace(data []byte, i int) int {
 	return i
 }
 
-// endOfString gives the index behind the string that begins at i.
+// endOfString is about the string whose opening quote is at i.
 func endOfString(data []byte, i int) int {
-	for i++; data[i] != '"'; i++ {
-		if data[i] == '\\' {
-			i++
+	for i++; ; {
+		switch i = skipPlain(data, i); {
+		case byteAt(data, i) == '"':
+			return i + 1
+		case byteAt(data, i) != '\\':
+			return -1
 		}
-	}
-	return i + 1
-}
-
-// endOfValue gives the index behind the value that begins at i.
-func endOfValue(data []byte, i int) int {
-	depth := 0
-	for {
-		switch data[i] {
-		case '"':
-			i = endOfString(data, i)
-		case '{', '[':
-			depth++
-			i++
-		case '}', ']':
-			depth--
-			i++
-		case ',', ':', ' ', '\t', '\n', '\r':
-			i++
-			continue
-		default:
-			i = endOfWord(data, i)
-		}
-		if depth == 0 {
-			return i
+		if i = endOfEscape(data, i); i < 0 {
+			return -1
 		}
 	}
 }
 
-// endOfWord gives the index behind the number, true, false or null at i.
-func endOfWord(data []byte, i int) int {
-	for ; i < len(data); i++ {
-		switch data[i] {
-		case ',', ']', '}', ' ', '\t', '\n', '\r':
-			return i
+// skipPlain gives the index of the first byte that is a quote, a backslash or a
+// control character, or the end of data. It looks at eight bytes at once:
+// flipping bit 1 moves the quote beside the control characters, so that it and
+// they are less than 21, and flipping 5c makes the backslash 0; what is less
+// borrows from its top bit. Bytes that a borrow marks wrongly come later.
+func skipPlain(data []byte, i int) int {
+	const each = 0x0101010101010101
+	for ; i+8 <= len(data); i += 8 {
+		x := binary.LittleEndian.Uint64(data[i:])
+		if m := ((x ^ each*0x02 - each*0x21) | (x ^ each*0x5c - each)) &^ x & (each * 0x80); m != 0 {
+			return i + bits.TrailingZeros64(m)/8
 		}
+	}
+	for i < len(data) && data[i] != '"' && data[i] != '\\' && data[i] >= ' ' {
+		i++
 	}
 	return i
 }
 
-var errNotUnicode = errors.New("not Unicode text")
-
-// unquote gives the text of a JSON string. An escape for half of a surrogate
-// pair stands for no character: two identifiers that differ in it would become
-// one, so it is an error.
-func unquote(quoted []byte) ([]byte, error) {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return quoted[1 : len(quoted)-1], nil
-	}
-	if halfSurrogate(quoted) {
-		return nil, errNotUnicode
-	}
-	var text string
-	if err := json.Unmarshal(quoted, &text); err != nil {
-		return nil, errNotUnicode
-	}
-	return []byte(text), nil
-}
-
-func halfSurrogate(quoted []byte) bool {
-	for i := 0; i < len(quoted); i++ {
-		if quoted[i] != '\\' {
-			continue
+// endOfEscape is about the backslash at i and what it escapes.
+func endOfEscape(data []byte, i int) int {
+	switch byteAt(data, i+1) {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 2
+	case 'u':
+		if escapedUnit(data[i:]) >= 0 {
+			return i + 6
 		}
-		first := escapedUnit(quoted[i:])
-		i++ // the character behind the backslash
-		if !utf16.IsSurrogate(first) {
-			continue
-		}
-		i += 4
-		if utf16.DecodeRune(first, escapedUnit(quoted[i+1:])) == utf8.RuneError {
-			return true
-		}
-		i += 6
 	}
-	return false
+	return -1
 }
 
 // escapedUnit reads \uXXXX at the start of text, or gives -1.
@@ -201,11 +80,117 @@ func escapedUnit(text []byte) rune {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1
 	}
-	n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
-	if err != nil {
+	var r rune
+	for _, c := range text[2:6] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return -1
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
+
+func endOfWord(data []byte, i int, word string) int {
+	if len(data)-i < len(word) || string(data[i:i+len(word)]) != word {
 		return -1
 	}
-	return rune(n)
+	return i + len(word)
+}
+
+func endOfNumber(data []byte, i int) int {
+	if byteAt(data, i) == '-' {
+		i++
+	}
+	if byteAt(data, i) == '0' {
+		i++
+	} else if i = endOfDigits(data, i); i < 0 {
+		return -1
+	}
+	if byteAt(data, i) == '.' {
+		if i = endOfDigits(data, i+1); i < 0 {
+			return -1
+		}
+	}
+	if byteAt(data, i)|0x20 == 'e' {
+		if i++; byteAt(data, i) == '+' || byteAt(data, i) == '-' {
+			i++
+		}
+		return endOfDigits(data, i)
+	}
+	return i
+}
+
+// endOfDigits is about one digit or more.
+func endOfDigits(data []byte, i int) int {
+	start := i
+	for i < len(data) && '0' <= data[i] && data[i] <= '9' {
+		i++
+	}
+	if i == start {
+		return -1
+	}
+	return i
+}
+
+var errNotUnicode = errors.New("not Unicode text")
+
+// unquote gives the text of a JSON string, which may be a part of it. An escape
+// for half of a surrogate pair stands for no character: two identifiers that
+// differ in it would become one, so it is not ok.
+func unquote(quoted []byte) (text []byte, ok bool) {
+	inside := quoted[1 : len(quoted)-1]
+	if bytes.IndexByte(inside, '\\') < 0 {
+		return inside, true
+	}
+	text = make([]byte, 0, len(inside))
+	for len(inside) > 0 {
+		n := bytes.IndexByte(inside, '\\')
+		if n < 0 {
+			n = len(inside)
+		}
+		text, inside = append(text, inside[:n]...), inside[n:]
+		if len(inside) > 0 {
+			r, n := escaped(inside)
+			if n == 0 {
+				return nil, false
+			}
+			text, inside = utf8.AppendRune(text, r), inside[n:]
+		}
+	}
+	return text, true
+}
+
+// escaped gives the character of the escape at the start of text, and how long
+// the escape is, 0 if it is half of a pair.
+func escaped(text []byte) (r rune, n int) {
+	switch c := text[1]; c {
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	case 'u':
+	default:
+		return rune(c), 2
+	}
+	r = escapedUnit(text)
+	if !utf16.IsSurrogate(r) {
+		return r, 6
+	}
+	if r = utf16.DecodeRune(r, escapedUnit(text[6:])); r == utf8.RuneError {
+		return 0, 0
+	}
+	return r, 12
 }
 
 // appendQuoted appends text as a JSON string.

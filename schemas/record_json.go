@@ -1,7 +1,7 @@
 package schemas
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,12 +14,11 @@ import (
 // its purpose too, or else Every: so a reader can deny what it does not
 // understand.
 func ParseRecord(data []byte) (Record, error) {
-	object, err := checkedObject(data)
-	if err != nil {
+	s := recordScanner{data: data}
+	if err := s.scan(); err != nil {
 		return Record{}, err
 	}
-	var m recordMembers
-	m.read(object)
+	m := &s.members
 	r, err := m.record()
 	if err != nil {
 		r.Verb, r.Proven = NoVerb, false
@@ -34,73 +33,10 @@ const (
 	schemaVersion     = "https://w3id.org/dpv/schema/dpv-27560#record"
 )
 
-// recordMembers are the members of a record that are read, as JSON; nil when
-// they are absent or null.
-type recordMembers struct {
-	schemaVersion, recordID, principal, linked, purpose []byte
-	state, verb, eventTime, sequence                    []byte
-	collectionMethod, privacyNotice, eventType          []byte
-	source, system, evidence, confirmedAt               []byte
-}
-
-func (m *recordMembers) read(object jsonObject) {
-	object.each(func(name, value []byte) {
-		if value[0] == 'n' {
-			return
-		}
-		switch string(name) {
-		case "schema_version":
-			m.schemaVersion = value
-		case "record_id":
-			m.recordID = value
-		case "pii_principal_id":
-			m.principal = value
-		case "linked_principal_id":
-			m.linked = value
-		case "purpose":
-			m.purpose = value
-		case "event_state":
-			m.state = value
-		case "verb":
-			m.verb = value
-		case "event_time":
-			m.eventTime = value
-		case "sequence":
-			m.sequence = value
-		case "collection_method":
-			m.collectionMethod = value
-		case "privacy_notice":
-			m.privacyNotice = value
-		case "event_type":
-			m.eventType = value
-		case "source":
-			m.source = value
-			m.system = memberOf(value, "system")
-		case "evidence":
-			m.evidence = value
-			m.confirmedAt = memberOf(value, "confirmed_at")
-		}
-	})
-}
-
-// memberOf gives a member of a value, nil if the value is no object or has no
-// such member.
-func memberOf(value []byte, member string) (found []byte) {
-	if value[0] != '{' {
-		return nil
-	}
-	jsonObject(value).each(func(name, value []byte) {
-		if string(name) == member && value[0] != 'n' {
-			found = value
-		}
-	})
-	return found
-}
-
 // record makes the record. The principal comes first, so that it is set when
 // anything else is wrong.
 func (m *recordMembers) record() (r Record, err error) {
-	if r.Principal, r.Token, err = principalOf("pii_principal_id", m.principal); err != nil {
+	if r.Principal, r.Token, err = m.principalOf(thePrincipal); err != nil {
 		return r, err
 	}
 	if err := m.checkHeader(); err != nil {
@@ -112,13 +48,13 @@ func (m *recordMembers) record() (r Record, err error) {
 	if r.Purpose, r.Every, err = m.purposeOf(r.Verb); err != nil {
 		return r, err
 	}
-	if r.Version, err = integer("sequence", m.sequence); err != nil {
+	if r.Version, err = m.integer(theSequence); err != nil {
 		return r, err
 	}
-	if m.eventTime != nil {
-		r.Time, err = microseconds("event_time", m.eventTime)
+	if m[theTime] != nil {
+		r.Time, err = m.microseconds(theTime)
 	} else if r.Verb != Grant {
-		err = errors.New("event_time: is missing")
+		err = theTime.fault("is missing")
 	}
 	if err != nil {
 		return r, err
@@ -133,58 +69,61 @@ func (m *recordMembers) record() (r Record, err error) {
 }
 
 func (m *recordMembers) checkHeader() error {
-	switch version, err := text("schema_version", m.schemaVersion); {
-	case err != nil:
+	version, err := m.text(theSchemaVersion)
+	if err != nil {
 		return err
-	case version != schemaVersionGDPR && version != schemaVersion:
-		return fmt.Errorf("schema_version: must be %s or %s", schemaVersionGDPR, schemaVersion)
 	}
-	_, err := text("record_id", m.recordID)
+	switch string(version) {
+	case schemaVersionGDPR, schemaVersion:
+	default:
+		return theSchemaVersion.fault("must be " + schemaVersionGDPR + " or " + schemaVersion)
+	}
+	_, err = m.text(theRecordID)
 	return err
 }
 
 func (m *recordMembers) setOther(r *Record) (err error) {
-	if r.Other, r.OtherToken, err = principalOf("linked_principal_id", m.linked); err != nil {
+	if r.Other, r.OtherToken, err = m.principalOf(theLinked); err != nil {
 		return err
 	}
 	if r.Other == r.Principal && r.OtherToken == r.Token {
-		return errors.New("linked_principal_id: must not be pii_principal_id")
+		return theLinked.fault("must not be pii_principal_id")
 	}
 	return nil
 }
 
 // verbOf gives the verb that event_state and verb agree on.
 func (m *recordMembers) verbOf() (Verb, error) {
-	state, err := text("event_state", m.state)
+	state, err := m.text(theState)
 	if err != nil {
 		return NoVerb, err
 	}
-	name, err := text("verb", m.verb)
+	name, err := m.text(theVerb)
 	if err != nil {
 		return NoVerb, err
 	}
-	if state == "" && name == "" {
-		return NoVerb, errors.New("event_state: is missing, and so is verb")
+	if len(state) == 0 && len(name) == 0 {
+		return NoVerb, theState.fault("is missing, and so is verb")
 	}
-	stated, known := stateVerb(state)
-	if state != "" && !known {
-		return NoVerb, errors.New("event_state: is not a DPV consent status")
+	stated, known := stateVerb(string(state))
+	if len(state) > 0 && !known {
+		return NoVerb, theState.fault("is not a DPV consent status")
 	}
-	if name == "" {
+	if len(name) == 0 {
 		return stated, nil
 	}
-	verb, known := ParseVerb(name)
+	verb, known := ParseVerb(string(name))
 	switch {
 	case !known:
-		return NoVerb, fmt.Errorf("verb: must be one of %s", strings.Join(VerbNames(), ", "))
-	case state != "" && stated != verb:
-		return NoVerb, errors.New("verb: does not agree with event_state")
+		return NoVerb, theVerb.fault("must be one of " + strings.Join(VerbNames(), ", "))
+	case len(state) > 0 && stated != verb:
+		return NoVerb, theVerb.fault("does not agree with event_state")
 	}
 	return verb, nil
 }
 
 func (m *recordMembers) purposeOf(verb Verb) (p Purpose, every bool, err error) {
-	name, err := text("purpose", m.purpose)
+	name, err := m.text(thePurpose)
 	switch {
 	case err != nil:
 		return NoPurpose, false, err
@@ -192,120 +131,135 @@ func (m *recordMembers) purposeOf(verb Verb) (p Purpose, every bool, err error) 
 		return NoPurpose, true, nil
 	case verb == Link:
 		return NoPurpose, false, nil
-	case name == "":
-		return NoPurpose, false, errors.New("purpose: is missing")
+	case len(name) == 0:
+		return NoPurpose, false, thePurpose.fault("is missing")
 	case verb != Grant:
-		p, every = deniedPurpose(name)
+		p, every = deniedPurpose(string(name))
 		return p, every, nil
-	case name == anyPurpose:
-		return NoPurpose, false, errors.New("purpose: a grant is for one purpose, not for all")
+	case string(name) == anyPurpose:
+		return NoPurpose, false, thePurpose.fault("a grant is for one purpose, not for all")
 	}
-	return grantedPurpose(name), false, nil
+	return grantedPurpose(string(name)), false, nil
 }
 
 // denied gives the purpose of a record that could not be read whole.
 func (m *recordMembers) denied() (p Purpose, every bool) {
-	name, err := text("purpose", m.purpose)
-	if err != nil || name == "" {
+	name, err := m.text(thePurpose)
+	if err != nil || len(name) == 0 {
 		return NoPurpose, true
 	}
-	return deniedPurpose(name)
+	return deniedPurpose(string(name))
 }
 
 // proven reports whether the evidence of a grant is complete.
 func (m *recordMembers) proven() (bool, error) {
-	method, err := text("collection_method", m.collectionMethod)
+	method, err := m.text(theMethod)
 	if err != nil {
 		return false, err
 	}
-	notice, err := text("privacy_notice", m.privacyNotice)
+	notice, err := m.text(theNotice)
 	if err != nil {
 		return false, err
 	}
-	consentType, err := text("event_type", m.eventType)
+	consentType, err := m.text(theType)
 	if err != nil {
 		return false, err
 	}
-	if m.source != nil && m.source[0] != '{' {
-		return false, errors.New("source: must be an object")
+	if err := m.checkObject(theSource); err != nil {
+		return false, err
 	}
-	system, err := text("source.system", m.system)
+	system, err := m.text(theSystem)
 	if err != nil {
 		return false, err
 	}
-	if m.evidence != nil && m.evidence[0] != '{' {
-		return false, errors.New("evidence: must be an object")
+	if err := m.checkObject(theEvidence); err != nil {
+		return false, err
 	}
-	for _, part := range [...]string{method, notice, system} {
-		if strings.TrimSpace(part) == "" {
+	for _, part := range [...][]byte{method, notice, system} {
+		if len(bytes.TrimSpace(part)) == 0 {
 			return false, nil
 		}
 	}
-	if m.eventTime == nil || !validConsentType(consentType) {
+	if m[theTime] == nil || !validConsentType(string(consentType)) {
 		return false, nil
 	}
-	if method == "double_opt_in" {
+	if string(method) == "double_opt_in" {
 		// A confirmation that cannot be read is none.
-		_, err := microseconds("evidence.confirmed_at", m.confirmedAt)
+		_, err := m.microseconds(theConfirmation)
 		return err == nil, nil
 	}
 	return true, nil
 }
 
-func principalOf(member string, value []byte) (Subject, Token, error) {
-	if value == nil {
-		return Subject{}, Token{}, fmt.Errorf("%s: is missing", member)
+// checkObject makes sure that a member is an object or absent.
+func (m *recordMembers) checkObject(which recordMember) error {
+	if value := m[which]; value != nil && value[0] != '{' {
+		return which.fault("must be an object")
 	}
-	name, err := text(member, value)
+	return nil
+}
+
+func (m *recordMembers) principalOf(which recordMember) (Subject, Token, error) {
+	name, err := m.text(which)
 	if err != nil {
 		return Subject{}, Token{}, err
 	}
-	subject, token, err := parsePrincipal(name)
+	if name == nil {
+		return Subject{}, Token{}, which.fault("is missing")
+	}
+	// The one copy that outlives the text.
+	subject, token, err := parsePrincipal(string(name))
 	if err != nil {
-		return Subject{}, Token{}, fmt.Errorf("%s: %w", member, err)
+		return Subject{}, Token{}, fmt.Errorf("%s: %w", memberNames[which], err)
 	}
 	return subject, token, nil
 }
 
-// text gives the text of a member, "" when it is absent.
-func text(member string, value []byte) (string, error) {
+// fault says what is wrong with a member.
+func (m recordMember) fault(what string) error { return fmt.Errorf("%s: %s", memberNames[m], what) }
+
+// text gives the text of a member, nil when it is absent. It may be a part of
+// the record's text.
+func (m *recordMembers) text(which recordMember) ([]byte, error) {
+	value := m[which]
 	if value == nil {
-		return "", nil
+		return nil, nil
 	}
 	if value[0] != '"' {
-		return "", fmt.Errorf("%s: must be text", member)
+		return nil, which.fault("must be text")
 	}
-	s, err := unquote(value)
-	if err != nil {
-		return "", fmt.Errorf("%s: is %w", member, err)
+	text, ok := unquote(value)
+	if !ok {
+		return nil, fmt.Errorf("%s: is %w", memberNames[which], errNotUnicode)
 	}
-	return string(s), nil
+	return text, nil
 }
 
-func integer(member string, value []byte) (int64, error) {
+func (m *recordMembers) integer(which recordMember) (int64, error) {
+	value := m[which]
 	if value == nil {
-		return 0, fmt.Errorf("%s: is missing", member)
+		return 0, which.fault("is missing")
 	}
 	n, err := strconv.ParseInt(string(value), 10, 64)
 	if err != nil {
 		// The cause would show the value.
-		return 0, fmt.Errorf("%s: must be a whole number of at most 64 bits", member)
+		return 0, which.fault("must be a whole number of at most 64 bits")
 	}
 	return n, nil
 }
 
-func microseconds(member string, value []byte) (int64, error) {
-	s, err := text(member, value)
+func (m *recordMembers) microseconds(which recordMember) (int64, error) {
+	s, err := m.text(which)
 	if err != nil {
 		return 0, err
 	}
-	t, err := time.Parse(time.RFC3339, s)
+	t, err := time.Parse(time.RFC3339, string(s))
 	if err != nil {
 		// The cause would show the value.
-		return 0, fmt.Errorf("%s: must be an RFC 3339 time", member)
+		return 0, which.fault("must be an RFC 3339 time")
 	}
 	if year := t.UTC().Year(); year < 0 || year > 9999 {
-		return 0, fmt.Errorf("%s: must be in the years 0 to 9999 UTC", member)
+		return 0, which.fault("must be in the years 0 to 9999 UTC")
 	}
 	return t.UnixMicro(), nil
 }
