@@ -145,14 +145,24 @@ func (t Token) uuid() string {
 
 // parseToken is the inverse of uuid. What is not an RFC 9562 version 8 UUID
 // with an epoch is no token of ours and would match nobody.
-func parseToken(text string) (Token, error) {
-	digits := strings.ReplaceAll(text, "-", "")
-	var t Token
-	if n, err := hex.Decode(t[:], []byte(digits[:min(len(digits), 2*len(t))])); err != nil || n != len(t) || t.uuid() != strings.ToLower(text) {
-		return Token{}, errors.New("the token is not a UUID")
+func parseToken(text string) (t Token, err error) {
+	var digits [2 * len(t)]byte
+	if len(text) != len(digits)+4 || text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-' {
+		return Token{}, errNoUUID
+	}
+	copy(digits[:], text[:8])
+	copy(digits[8:], text[9:13])
+	copy(digits[12:], text[14:18])
+	copy(digits[16:], text[19:23])
+	copy(digits[20:], text[24:])
+	if _, err := hex.Decode(t[:], digits[:]); err != nil {
+		// The cause would show a part of the text.
+		return Token{}, errNoUUID
 	}
 	if t.Epoch() == 0 || t[6]>>4 != 8 || t[8]>>6 != 2 {
 		return Token{}, errors.New("the token is not a version 8 UUID with a key epoch")
 	}
 	return t, nil
 }
+
+var errNoUUID = errors.New("the token is not a UUID")

@@ -114,3 +114,13 @@ func FuzzParseRecordKey(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkParseToken(b *testing.B) {
+	text := testToken.uuid()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := parseToken(text); err != nil {
+			b.Fatal("the token is not read")
+		}
+	}
+}
