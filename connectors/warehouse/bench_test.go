@@ -120,22 +120,24 @@ func BenchmarkParts(b *testing.B) {
 		b.Fatal(err)
 	}
 	in := wideBatch(batch, 0)
+	next := func() *block { return newBlock(s.tables[0]) }
 	fill := func() *buffer {
-		buf := newBuffer(s.tables[0])
+		buf := &buffer{table: s.tables[0]}
 		for i := range batches {
-			if err := buf.append(wideBatch(batch, int64(i*batch)), 0, nil); err != nil {
+			if err := buf.append(wideBatch(batch, int64(i*batch)), 0, nil, next); err != nil {
 				b.Fatal(err)
 			}
 		}
 		return buf
 	}
 	b.Run("append", func(b *testing.B) {
-		buf := newBuffer(s.tables[0])
+		w := s.Writer().(*writer)
 		for b.Loop() {
-			buf.reset()
-			if err := buf.append(in, 0, nil); err != nil {
+			buf := &buffer{table: s.tables[0]}
+			if err := buf.append(in, 0, nil, func() *block { return w.block(buf.table) }); err != nil {
 				b.Fatal(err)
 			}
+			w.release(buf)
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/row")
 	})

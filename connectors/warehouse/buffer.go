@@ -3,6 +3,7 @@ package warehouse
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -17,11 +18,26 @@ import (
 // table that has none.
 const noDay = int32(math.MinInt32)
 
-// buffer holds the rows of one file to be, column by column.
+// blockRows is how many rows a block holds. Rows are numbered through the
+// blocks of a buffer, so that a row's block and place are its high and low bits.
+const (
+	blockShift = 10
+	blockRows  = 1 << blockShift
+	blockMask  = blockRows - 1
+)
+
+// buffer holds the rows of one file to be, in blocks that never move: growing
+// copies nothing, and memory is what the rows take.
 type buffer struct {
-	table *table
-	day   int32
-	rows  int
+	table  *table
+	day    int32
+	rows   int
+	bytes  int64
+	blocks []*block
+}
+
+// block is up to blockRows rows, column by column.
+type block struct {
 	// cols are the columns of Batch.Out.
 	cols []vector
 	// The rest stands for the columns that the writer adds. Source is an index
@@ -31,11 +47,10 @@ type buffer struct {
 	granted []schemas.PurposeSet
 	source  []int32
 	offsets []int64
-	bytes   int64
 }
 
-func newBuffer(t *table) *buffer {
-	b := &buffer{table: t}
+func newBlock(t *table) *block {
+	b := &block{}
 	for i := range t.cols {
 		if t.cols[i].origin == fromBatch {
 			b.cols = append(b.cols, vector{kind: t.cols[i].kind})
@@ -44,37 +59,74 @@ func newBuffer(t *table) *buffer {
 	return b
 }
 
-func (b *buffer) reset() {
+func (b *block) reset() {
 	for i := range b.cols {
 		b.cols[i].reset()
 	}
 	b.masked, b.reasons, b.granted = b.masked[:0], b.reasons[:0], b.granted[:0]
 	b.source, b.offsets = b.source[:0], b.offsets[:0]
-	b.rows, b.bytes = 0, 0
 }
 
-// append copies the rows of b.Out that rows lists, or all for nil.
-func (b *buffer) append(in *pipeline.Batch, source int32, rows []int32) error {
-	for i := range b.cols {
-		if err := b.cols[i].append(in.Out.Column(i), rows); err != nil {
-			return fmt.Errorf("column %s: %w", in.Out.ColumnName(i), err)
-		}
-	}
+// append copies the rows of in.Out that rows lists, or all for nil. It takes
+// the blocks that it needs from next.
+func (b *buffer) append(in *pipeline.Batch, source int32, rows []int32, next func() *block) error {
+	n := len(rows)
 	if rows == nil {
-		for _, raw := range in.Selected {
-			b.decided(in, raw, source)
-		}
-	} else {
-		for _, row := range rows {
-			b.decided(in, in.Selected[row], source)
-		}
+		n = len(in.Selected)
 	}
-	b.rows = len(b.offsets)
-	b.bytes = b.size()
+	for at := 0; at < n; {
+		if b.rows == len(b.blocks)*blockRows {
+			b.blocks = append(b.blocks, next())
+		}
+		last := b.blocks[len(b.blocks)-1]
+		end := min(n, at+blockRows-len(last.offsets))
+		before := last.size()
+		if err := last.append(in, source, span{rows, at, end}); err != nil {
+			return err
+		}
+		b.bytes += last.size() - before
+		b.rows += end - at
+		at = end
+	}
 	return nil
 }
 
-func (b *buffer) decided(in *pipeline.Batch, raw, source int32) {
+// span is a run of rows of an array: those from begin to end, or, with a list
+// of rows, those that its entries from begin to end name.
+type span struct {
+	rows       []int32
+	begin, end int
+}
+
+func (s span) len() int { return s.end - s.begin }
+
+// list gives the named rows, or nil for a run of the array itself.
+func (s span) list() []int32 {
+	if s.rows == nil {
+		return nil
+	}
+	return s.rows[s.begin:s.end]
+}
+
+func (b *block) append(in *pipeline.Batch, source int32, s span) error {
+	for i := range b.cols {
+		if err := b.cols[i].append(in.Out.Column(i), s); err != nil {
+			return fmt.Errorf("column %s: %w", in.Out.ColumnName(i), err)
+		}
+	}
+	if s.rows == nil {
+		for _, raw := range in.Selected[s.begin:s.end] {
+			b.decided(in, raw, source)
+		}
+		return nil
+	}
+	for _, row := range s.list() {
+		b.decided(in, in.Selected[row], source)
+	}
+	return nil
+}
+
+func (b *block) decided(in *pipeline.Batch, raw, source int32) {
 	b.masked = append(b.masked, in.Verdicts[raw] == pipeline.MaskRow)
 	b.reasons = append(b.reasons, in.Reasons[raw])
 	b.granted = append(b.granted, in.Granted[raw])
@@ -85,15 +137,15 @@ func (b *buffer) decided(in *pipeline.Batch, raw, source int32) {
 // rowBytes is what a row takes besides its columns.
 const rowBytes = 1 + 1 + 8 + 4 + 8
 
-func (b *buffer) size() int64 {
-	n := int64(b.rows) * rowBytes
+func (b *block) size() int64 {
+	n := int64(len(b.offsets)) * rowBytes
 	for i := range b.cols {
 		n += b.cols[i].size()
 	}
 	return n
 }
 
-// vector is one column of a buffer. Null rows have a zero in the value slice
+// vector is one column of a block. Null rows have a zero in the value slice
 // of the column's kind.
 type vector struct {
 	kind  kind
@@ -117,7 +169,7 @@ func (v *vector) size() int64 {
 }
 
 // text gives the value of a row of a text column.
-func (v *vector) text(row int32) []byte {
+func (v *vector) text(row int) []byte {
 	begin := uint32(0)
 	if row > 0 {
 		begin = v.ends[row-1]
@@ -126,186 +178,151 @@ func (v *vector) text(row int32) []byte {
 }
 
 // token gives the value of a row of a token column.
-func (v *vector) token(row int32) []byte {
-	at := 16 * int(row)
+func (v *vector) token(row int) []byte {
+	at := 16 * row
 	return v.data[at : at+16 : at+16]
 }
 
-// append copies rows of an array, or all of it for nil.
-func (v *vector) append(in arrow.Array, rows []int32) error {
-	if in.Len() == 0 {
+// append copies rows of an array.
+func (v *vector) append(in arrow.Array, s span) error {
+	if s.len() == 0 {
 		return nil
 	}
 	switch a := in.(type) {
 	case *array.FixedSizeBinary:
 		if v.kind == uuidKind && a.DataType().(*arrow.FixedSizeBinaryType).ByteWidth == 16 {
-			v.appendNulls(in, rows)
-			v.appendTokens(a, rows)
+			v.appendNulls(in, s)
+			v.appendTokens(a, s)
 			return nil
 		}
 	case *array.String:
 		if v.kind == stringKind {
-			v.appendNulls(in, rows)
-			return v.appendTexts(a.ValueOffsets(), a.Data().Buffers()[2], rows)
-		}
-	case *array.Binary:
-		if v.kind == stringKind {
-			v.appendNulls(in, rows)
-			return v.appendTexts(a.ValueOffsets(), a.Data().Buffers()[2], rows)
-		}
-	case *array.BinaryView:
-		if v.kind == stringKind {
-			v.appendNulls(in, rows)
-			return v.appendViews(a, rows)
+			v.appendNulls(in, s)
+			return v.appendTexts(a.ValueOffsets(), a.Data().Buffers()[2], s)
 		}
 	case *array.Int64:
 		if v.kind == longKind {
-			v.appendNulls(in, rows)
-			v.longs = appendFixed(v.longs, a.Int64Values(), rows)
+			v.appendNulls(in, s)
+			v.longs = appendFixed(v.longs, a.Int64Values(), s)
 			return nil
 		}
 	case *array.Float64:
 		if v.kind == doubleKind {
-			v.appendNulls(in, rows)
-			v.appendDoubles(a.Float64Values(), rows)
+			v.appendNulls(in, s)
+			v.appendDoubles(a.Float64Values(), s)
 			return nil
 		}
 	case *array.Timestamp:
 		if v.kind == timestampKind && a.DataType().(*arrow.TimestampType).Unit == arrow.Microsecond {
-			v.appendNulls(in, rows)
+			v.appendNulls(in, s)
 			v.longs = appendFixed(v.longs, arrow.Int64Traits.CastFromBytes(
-				arrow.TimestampTraits.CastToBytes(a.TimestampValues())), rows)
+				arrow.TimestampTraits.CastToBytes(a.TimestampValues())), s)
 			return nil
 		}
 	case *array.Date32:
 		if v.kind == dateKind {
-			v.appendNulls(in, rows)
+			v.appendNulls(in, s)
 			v.dates = appendFixed(v.dates, arrow.Int32Traits.CastFromBytes(
-				arrow.Date32Traits.CastToBytes(a.Date32Values())), rows)
+				arrow.Date32Traits.CastToBytes(a.Date32Values())), s)
 			return nil
 		}
 	case *array.Boolean:
 		if v.kind == booleanKind {
-			v.appendNulls(in, rows)
-			v.appendFlags(a, rows)
+			v.appendNulls(in, s)
+			v.appendFlags(a, s)
 			return nil
 		}
 	}
 	return fmt.Errorf("a batch has it as %s", in.DataType())
 }
 
-func appendFixed[T int32 | int64](to, from []T, rows []int32) []T {
-	if rows == nil {
-		return append(to, from...)
+func appendFixed[T int32 | int64](to, from []T, s span) []T {
+	if s.rows == nil {
+		return append(to, from[s.begin:s.end]...)
 	}
-	for _, r := range rows {
+	for _, r := range s.list() {
 		to = append(to, from[r])
 	}
 	return to
 }
 
-func (v *vector) appendNulls(in arrow.Array, rows []int32) {
-	n := in.Len()
-	if rows != nil {
-		n = len(rows)
-	}
-	start := len(v.nulls)
-	v.nulls = append(v.nulls, make([]bool, n)...)
+func (v *vector) appendNulls(in arrow.Array, s span) {
+	start, n := len(v.nulls), s.len()
+	v.nulls = slices.Grow(v.nulls, n)[:start+n]
+	nulls := v.nulls[start:]
 	if in.NullN() == 0 {
+		clear(nulls)
 		return
 	}
-	valid, offset, nulls := in.NullBitmapBytes(), in.Data().Offset(), v.nulls[start:]
+	valid, offset, list := in.NullBitmapBytes(), in.Data().Offset(), s.list()
 	for i := range nulls {
-		row := i
-		if rows != nil {
-			row = int(rows[i])
+		row := s.begin + i
+		if list != nil {
+			row = int(list[i])
 		}
 		nulls[i] = !bitutil.BitIsSet(valid, offset+row)
 	}
 }
 
-func (v *vector) appendTokens(a *array.FixedSizeBinary, rows []int32) {
+func (v *vector) appendTokens(a *array.FixedSizeBinary, s span) {
 	start := 16 * a.Data().Offset()
 	values := a.Data().Buffers()[1].Bytes()[start : start+16*a.Len()]
-	if rows == nil {
-		v.data = append(v.data, values...)
+	if s.rows == nil {
+		v.data = append(v.data, values[16*s.begin:16*s.end]...)
 		return
 	}
-	for _, r := range rows {
+	for _, r := range s.list() {
 		v.data = append(v.data, values[16*int(r):16*int(r)+16]...)
 	}
 }
 
 // appendTexts copies texts that lie one after the other in data; offsets has
 // one entry more than there are rows.
-func (v *vector) appendTexts(offsets []int32, data *memory.Buffer, rows []int32) error {
+func (v *vector) appendTexts(offsets []int32, data *memory.Buffer, s span) error {
 	var values []byte
 	if data != nil { // there is none when every text is empty
 		values = data.Bytes()
 	}
-	if rows == nil {
-		first, last := offsets[0], offsets[len(offsets)-1]
+	if s.rows == nil {
+		first, last := offsets[s.begin], offsets[s.end]
 		shift := len(v.data) - int(first)
 		v.data = append(v.data, values[first:last]...)
-		for _, end := range offsets[1:] {
+		for _, end := range offsets[s.begin+1 : s.end+1] {
 			v.ends = append(v.ends, uint32(shift+int(end)))
 		}
 	} else {
-		for _, r := range rows {
+		for _, r := range s.list() {
 			v.data = append(v.data, values[offsets[r]:offsets[r+1]]...)
 			v.ends = append(v.ends, uint32(len(v.data)))
 		}
 	}
-	return v.checkTexts()
-}
-
-func (v *vector) appendViews(a *array.BinaryView, rows []int32) error {
-	n := a.Len()
-	if rows != nil {
-		n = len(rows)
-	}
-	for i := range n {
-		row := i
-		if rows != nil {
-			row = int(rows[i])
-		}
-		if a.IsValid(row) {
-			v.data = append(v.data, a.Value(row)...)
-		}
-		v.ends = append(v.ends, uint32(len(v.data)))
-	}
-	return v.checkTexts()
-}
-
-// checkTexts keeps the ends within their type. A buffer is written long before
-// it comes to this unless one batch is out of all proportion.
-func (v *vector) checkTexts() error {
+	// Only one batch out of all proportion could come to this.
 	if len(v.data) > math.MaxUint32 {
 		return fmt.Errorf("its values take more than %d bytes", uint32(math.MaxUint32))
 	}
 	return nil
 }
 
-func (v *vector) appendDoubles(values []float64, rows []int32) {
-	if rows == nil {
-		for _, f := range values {
+func (v *vector) appendDoubles(values []float64, s span) {
+	if s.rows == nil {
+		for _, f := range values[s.begin:s.end] {
 			v.longs = append(v.longs, int64(math.Float64bits(f)))
 		}
 		return
 	}
-	for _, r := range rows {
+	for _, r := range s.list() {
 		v.longs = append(v.longs, int64(math.Float64bits(values[r])))
 	}
 }
 
-func (v *vector) appendFlags(a *array.Boolean, rows []int32) {
-	if rows == nil {
-		for i := range a.Len() {
+func (v *vector) appendFlags(a *array.Boolean, s span) {
+	if s.rows == nil {
+		for i := s.begin; i < s.end; i++ {
 			v.flags = append(v.flags, a.Value(i))
 		}
 		return
 	}
-	for _, r := range rows {
+	for _, r := range s.list() {
 		v.flags = append(v.flags, a.Value(int(r)))
 	}
 }

@@ -82,7 +82,7 @@ func (e *encoder) prepare(out io.Writer, b *buffer, sources []pipeline.Partition
 		case c.origin != fromBatch:
 			e.wanted[i] = c.kind == stringKind || c.kind == listKind
 		case c.kind == stringKind:
-			e.wanted[i] = fewDistinct(&b.cols[c.out])
+			e.wanted[i] = fewDistinct(b, c.out)
 		}
 	}
 	if e.writer != nil && slices.Equal(e.wanted, e.dictionary) {
@@ -108,13 +108,13 @@ func (e *encoder) prepare(out io.Writer, b *buffer, sources []pipeline.Partition
 }
 
 // fewDistinct looks at a sample of the rows spread over all of them.
-func fewDistinct(v *vector) bool {
+func fewDistinct(b *buffer, col int) bool {
 	const sample = 1024
-	rows := len(v.nulls)
-	n := min(rows, sample)
+	n := min(b.rows, sample)
 	seen := make(map[string]struct{}, n)
 	for i := range n {
-		seen[string(v.text(int32(i*(rows/n))))] = struct{}{}
+		row := i * (b.rows / n)
+		seen[string(b.blocks[row>>blockShift].cols[col].text(row&blockMask))] = struct{}{}
 	}
 	return 4*len(seen) <= n
 }
@@ -135,15 +135,17 @@ func (e *encoder) sort(b *buffer) {
 		}
 		return
 	}
-	tokens := &b.cols[0]
-	e.keys = slices.Grow(e.keys[:0], b.rows)[:b.rows]
-	for i := range e.keys {
-		k := sortKey{row: int32(i)}
-		if !tokens.nulls[i] {
-			t := tokens.token(int32(i))
-			k.high, k.low = binary.BigEndian.Uint64(t), binary.BigEndian.Uint64(t[8:])
+	e.keys = slices.Grow(e.keys[:0], b.rows)[:0]
+	for _, block := range b.blocks {
+		tokens := &block.cols[0]
+		for i, null := range tokens.nulls {
+			k := sortKey{row: int32(len(e.keys))}
+			if !null {
+				t := tokens.token(i)
+				k.high, k.low = binary.BigEndian.Uint64(t), binary.BigEndian.Uint64(t[8:])
+			}
+			e.keys = append(e.keys, k)
 		}
-		e.keys[i] = k
 	}
 	slices.SortFunc(e.keys, func(a, b sortKey) int {
 		if a.high != b.high {
@@ -167,7 +169,7 @@ func (e *encoder) column(w *parquet.ColumnWriter, i int, b *buffer, sources []pi
 		e.values = e.values[:0]
 		switch c.origin {
 		case fromBatch:
-			n = e.fill(&b.cols[c.out], i, rows[:n])
+			n = e.fill(b, c, i, rows[:n])
 		case fromLegalBasis:
 			e.constant(b, i, rows[:n], parquet.ByteArrayValue([]byte(e.table.contract.LegalBasis)))
 		case fromPurposes:
@@ -176,7 +178,8 @@ func (e *encoder) column(w *parquet.ColumnWriter, i int, b *buffer, sources []pi
 			e.retention(b, i, n)
 		case fromReason:
 			for _, r := range rows[:n] {
-				e.values = append(e.values, parquet.ByteArrayValue(e.table.reasons[b.reasons[r]]).Level(0, 0, i))
+				reason := b.blocks[r>>blockShift].reasons[r&blockMask]
+				e.values = append(e.values, parquet.ByteArrayValue(e.table.reasons[reason]).Level(0, 0, i))
 			}
 		case fromVersion:
 			v := parquet.ByteArrayValue([]byte(e.table.contract.Version)).Level(0, 0, i)
@@ -185,15 +188,15 @@ func (e *encoder) column(w *parquet.ColumnWriter, i int, b *buffer, sources []pi
 			}
 		case fromTopic:
 			for _, r := range rows[:n] {
-				e.values = append(e.values, parquet.ByteArrayValue(e.topics[b.source[r]]).Level(0, 0, i))
+				e.values = append(e.values, parquet.ByteArrayValue(e.topics[b.blocks[r>>blockShift].source[r&blockMask]]).Level(0, 0, i))
 			}
 		case fromPartition:
 			for _, r := range rows[:n] {
-				e.values = append(e.values, parquet.Int32Value(sources[b.source[r]].ID).Level(0, 0, i))
+				e.values = append(e.values, parquet.Int32Value(sources[b.blocks[r>>blockShift].source[r&blockMask]].ID).Level(0, 0, i))
 			}
 		case fromOffset:
 			for _, r := range rows[:n] {
-				e.values = append(e.values, parquet.Int64Value(b.offsets[r]).Level(0, 0, i))
+				e.values = append(e.values, parquet.Int64Value(b.blocks[r>>blockShift].offsets[r&blockMask]).Level(0, 0, i))
 			}
 		}
 		written, err := w.WriteRowValues(e.values)
@@ -210,46 +213,48 @@ func (e *encoder) column(w *parquet.ColumnWriter, i int, b *buffer, sources []pi
 
 // fill makes values of a column of the batch. It gives how many rows it took:
 // fewer than asked when their texts are long.
-func (e *encoder) fill(v *vector, i int, rows []int32) int {
+func (e *encoder) fill(b *buffer, c *column, i int, rows []int32) int {
 	null := parquet.NullValue().Level(0, 0, i)
-	if v.kind == stringKind {
-		return e.fillTexts(v, i, rows)
+	if c.kind == stringKind {
+		return e.fillTexts(b, c, i, rows)
 	}
 	for _, r := range rows {
-		if v.nulls[r] {
+		v, at := &b.blocks[r>>blockShift].cols[c.out], int(r&blockMask)
+		if v.nulls[at] {
 			e.values = append(e.values, null)
 			continue
 		}
 		var value parquet.Value
-		switch v.kind {
+		switch c.kind {
 		case uuidKind:
-			value = parquet.FixedLenByteArrayValue(v.token(r))
+			value = parquet.FixedLenByteArrayValue(v.token(at))
 		case longKind, timestampKind:
-			value = parquet.Int64Value(v.longs[r])
+			value = parquet.Int64Value(v.longs[at])
 		case doubleKind:
-			value = parquet.DoubleValue(math.Float64frombits(uint64(v.longs[r])))
+			value = parquet.DoubleValue(math.Float64frombits(uint64(v.longs[at])))
 		case dateKind:
-			value = parquet.Int32Value(v.dates[r])
+			value = parquet.Int32Value(v.dates[at])
 		case booleanKind:
-			value = parquet.BooleanValue(v.flags[r])
+			value = parquet.BooleanValue(v.flags[at])
 		}
 		e.values = append(e.values, value.Level(0, 1, i))
 	}
 	return len(rows)
 }
 
-func (e *encoder) fillTexts(v *vector, i int, rows []int32) int {
+func (e *encoder) fillTexts(b *buffer, c *column, i int, rows []int32) int {
 	null := parquet.NullValue().Level(0, 0, i)
 	size := 0
 	for n, r := range rows {
 		if size >= chunkBytes {
 			return n
 		}
-		if v.nulls[r] {
+		v, at := &b.blocks[r>>blockShift].cols[c.out], int(r&blockMask)
+		if v.nulls[at] {
 			e.values = append(e.values, null)
 			continue
 		}
-		text := v.text(r)
+		text := v.text(at)
 		size += len(text)
 		e.values = append(e.values, parquet.ByteArrayValue(text).Level(0, 1, i))
 	}
@@ -260,7 +265,7 @@ func (e *encoder) fillTexts(v *vector, i int, rows []int32) int {
 func (e *encoder) constant(b *buffer, i int, rows []int32, value parquet.Value) {
 	value, null := value.Level(0, 1, i), parquet.NullValue().Level(0, 0, i)
 	for _, r := range rows {
-		if b.masked[r] {
+		if b.blocks[r>>blockShift].masked[r&blockMask] {
 			e.values = append(e.values, null)
 		} else {
 			e.values = append(e.values, value)
@@ -272,11 +277,11 @@ func (e *encoder) constant(b *buffer, i int, rows []int32, value parquet.Value) 
 func (e *encoder) granted(b *buffer, i int, rows []int32) {
 	null := parquet.NullValue().Level(0, 0, i)
 	for _, r := range rows {
-		if b.masked[r] {
+		if b.blocks[r>>blockShift].masked[r&blockMask] {
 			e.values = append(e.values, null)
 			continue
 		}
-		set := b.granted[r] & e.table.purposes
+		set := b.blocks[r>>blockShift].granted[r&blockMask] & e.table.purposes
 		list, ok := e.purposes[set]
 		if !ok {
 			list = purposeList(set, i)

@@ -52,8 +52,7 @@ type Options struct {
 	// 64 MiB by default. The file is smaller, for it is compressed.
 	MaxFileBytes int64
 	// MaxBufferBytes is how much one writer buffers in all before it writes its
-	// largest buffer; 128 MiB by default. Slices that grow may briefly hold
-	// twice that.
+	// largest buffer; 128 MiB by default.
 	MaxBufferBytes int64
 	// StaleAfter is how old a file must be that no commit names before Open
 	// removes it; one hour by default. It must be longer than the time between
@@ -328,7 +327,7 @@ func (s *Sink) Close() error {
 
 // Writer makes a worker's writer.
 func (s *Sink) Writer() pipeline.Writer {
-	w := &writer{sink: s, open: make([]map[int32]*buffer, len(s.tables)), spare: make([][]*buffer, len(s.tables))}
+	w := &writer{sink: s, open: make([]map[int32]*buffer, len(s.tables)), spare: make([][]*block, len(s.tables))}
 	for i, t := range s.tables {
 		w.open[i] = map[int32]*buffer{}
 		w.encoders = append(w.encoders, newEncoder(t))

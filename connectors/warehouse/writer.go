@@ -21,7 +21,7 @@ type writer struct {
 	sink     *Sink
 	encoders []*encoder // by table
 	open     []map[int32]*buffer
-	spare    [][]*buffer // by table, empty
+	spare    [][]*block // by table, empty; as many as were full at once
 	sources  []pipeline.Partition
 	days     []int32 // of the rows of one batch
 	rows     []int32
@@ -119,12 +119,11 @@ func (w *writer) append(t *table, b *pipeline.Batch) error {
 func (w *writer) appendDay(t *table, b *pipeline.Batch, source, day int32, rows []int32) error {
 	buf := w.open[t.index][day]
 	if buf == nil {
-		buf = w.take(t)
-		buf.day = day
+		buf = &buffer{table: t, day: day}
 		w.open[t.index][day] = buf
 	}
 	before := buf.bytes
-	if err := buf.append(b, source, rows); err != nil {
+	if err := buf.append(b, source, rows, func() *block { return w.block(t) }); err != nil {
 		return err
 	}
 	w.bytes += buf.bytes - before
@@ -141,13 +140,15 @@ func (w *writer) appendDay(t *table, b *pipeline.Batch, source, day int32, rows 
 	return nil
 }
 
-func (w *writer) take(t *table) *buffer {
-	if n := len(w.spare[t.index]); n > 0 {
-		buf := w.spare[t.index][n-1]
-		w.spare[t.index] = w.spare[t.index][:n-1]
-		return buf
+// block gives an empty block of the table.
+func (w *writer) block(t *table) *block {
+	spare := w.spare[t.index]
+	if len(spare) == 0 {
+		return newBlock(t)
 	}
-	return newBuffer(t)
+	b := spare[len(spare)-1]
+	w.spare[t.index] = spare[:len(spare)-1]
+	return b
 }
 
 func (w *writer) largest() *buffer {
@@ -275,11 +276,17 @@ func (w *writer) finish(buf *buffer) error {
 	w.done = append(w.done, file)
 	w.bytes -= buf.bytes
 	delete(w.open[t.index], buf.day)
-	buf.reset()
-	if len(w.spare[t.index]) == 0 {
-		w.spare[t.index] = append(w.spare[t.index], buf)
-	}
+	w.release(buf)
 	return nil
+}
+
+// release takes a buffer's blocks back.
+func (w *writer) release(buf *buffer) {
+	for _, b := range buf.blocks {
+		b.reset()
+	}
+	w.spare[buf.table.index] = append(w.spare[buf.table.index], buf.blocks...)
+	buf.blocks = nil
 }
 
 func (w *writer) writeFile(buf *buffer, path string) (pipeline.File, error) {
