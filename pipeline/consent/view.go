@@ -16,7 +16,7 @@ import (
 // stage; where several share one, it must stand that.
 type Tokens interface {
 	// Token gives the token of one identifier, zero if value is empty or is
-	// nothing that the kind can be.
+	// nothing that the kind can be. It does not keep value.
 	Token(kind schemas.IdentifierKind, value []byte) schemas.Token
 	// Tokens sets dst[i] to the token of values[i], zero where that is null,
 	// empty, or nothing that the kind can be.
@@ -37,6 +37,7 @@ type View struct {
 
 	applying sync.Mutex // held by the one that writes, around mu
 	changes  []change
+	name     []byte // the identifier at hand
 
 	mu    sync.RWMutex
 	store store
@@ -246,7 +247,9 @@ func (v *View) resolve(r *schemas.Record) (change, error) {
 func (v *View) token(token schemas.Token, raw schemas.Subject) (schemas.Token, error) {
 	if token.IsZero() && !raw.IsZero() {
 		// Revealed to make the key under which the view knows the subject.
-		token = v.tokens.Token(raw.Kind, []byte(raw.Reveal()))
+		v.name = append(v.name[:0], raw.Reveal()...)
+		token = v.tokens.Token(raw.Kind, v.name)
+		clear(v.name)
 	}
 	if token.IsZero() {
 		return token, errNobody
