@@ -282,7 +282,7 @@ func (f *fetcher) land(fl *flight) {
 func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone bool) {
 	switch {
 	case s.code == kafkago.OffsetOutOfRange:
-		f.end(&PositionError{Partition: p.id, Next: at, Start: s.start, End: -1})
+		f.end(&PositionError{Partition: p.id, Next: at, Start: s.start, End: s.stable})
 		return
 	case s.code != 0:
 		f.fail(p, classOfCode(s.code), s.code)

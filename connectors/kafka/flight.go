@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 
 	"lupa/pipeline"
@@ -90,6 +91,9 @@ func (fl *flight) run(ctx context.Context, c *client) {
 	}
 	for _, part := range list {
 		s := surveyed{fetched: part}
+		if part.code == kafkago.OffsetOutOfRange {
+			s.start, s.stable = c.bounds(ctx, part.partition)
+		}
 		for i, p := range fl.parts {
 			if p.id == part.partition {
 				s.sound, s.after, s.err = survey(part.batches, fl.at[i], p.strict)
@@ -97,4 +101,17 @@ func (fl *flight) run(ctx context.Context, c *client) {
 		}
 		fl.answer = append(fl.answer, s)
 	}
+}
+
+// bounds asks where a partition starts and ends, to say so in an error: a
+// broker that refuses an offset does not tell. -1 is what cannot be asked.
+func (c *client) bounds(ctx context.Context, p pipeline.Partition) (start, end int64) {
+	at := [2]int64{logStart, logEnd}
+	for i, which := range at {
+		at[i] = -1
+		if found, err := c.offsets(ctx, []pipeline.Partition{p}, which); err == nil {
+			at[i] = found[p]
+		}
+	}
+	return at[0], at[1]
 }
