@@ -55,7 +55,7 @@ func newSealer(recipient string) (sealer, error) {
 	r, err := age.ParseX25519Recipient(recipient)
 	if err != nil {
 		// The error of the library repeats the text, which may be a secret key.
-		return sealer{}, errors.New("quarantine: recipient: want an age public key, age1...")
+		return sealer{}, errors.New("quarantine: recipient: want an age public key, which begins with age1")
 	}
 	return sealer{r}, nil
 }

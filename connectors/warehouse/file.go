@@ -32,7 +32,7 @@ const (
 // knows how: everything around it sees a buffer go in and bytes come out.
 type encoder struct {
 	table      *table
-	writer     *parquet.Writer
+	writer     *parquet.GenericWriter[any]
 	dictionary []bool // by column: the encoding that writer was made for
 	wanted     []bool
 	order      []int32
@@ -104,7 +104,7 @@ func (e *encoder) prepare(out io.Writer, b *buffer, sources []pipeline.Partition
 		options = append(options, parquet.SortingWriterConfig(
 			parquet.SortingColumns(parquet.NullsFirst(parquet.Ascending(subjectColumn)))))
 	}
-	e.writer = parquet.NewWriter(out, options...)
+	e.writer = parquet.NewGenericWriter[any](out, options...)
 }
 
 // fewDistinct looks at a sample of the rows spread over all of them.

@@ -10,9 +10,6 @@ import (
 	"lupa/schemas"
 )
 
-// elementName is what Iceberg calls the elements of a list.
-const elementName = "element"
-
 // icebergSchema is the schema that a table is created with. The table gives
 // its fields ids of its own; adopt reads them back.
 func icebergSchema(cols []column) *iceberg.Schema {
