@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"lupa/connectors/files"
 	"lupa/connectors/kafka"
 	"lupa/schemas"
 )
@@ -72,7 +73,8 @@ func exitCode(err error) int {
 	var coded *codedError
 	var config *ConfigError
 	var contracts *schemas.ContractError
-	var position *kafka.PositionError
+	var offset *kafka.PositionError
+	var file *files.PositionError
 	switch {
 	case err == nil:
 		return exitOK
@@ -80,7 +82,7 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.As(err, &config), errors.As(err, &contracts):
 		return exitUsage
-	case errors.As(err, &position):
+	case errors.As(err, &offset), errors.As(err, &file):
 		return exitData
 	case errors.Is(err, context.Canceled):
 		return exitStopped
@@ -118,6 +120,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = withCode(exitCode(err), errors.New("stopped by a signal before the end; what was committed stays"))
+	}
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
 			// There is nowhere left to say that stderr cannot be written.

@@ -61,21 +61,33 @@ func headHash(f *os.File, size int64) (sum [sha256.Size]byte, err error) {
 	return sum, nil
 }
 
+// PositionError says that a file is not the one that was read before, or no
+// longer what it was: reading on could lose rows or write them twice. An
+// operator has to decide; nothing is reset. The source's error names the file.
+type PositionError struct{ problem string }
+
+// Error says what is wrong with the file.
+func (e *PositionError) Error() string { return e.problem }
+
+func refuse(format string, args ...any) error {
+	return &PositionError{fmt.Sprintf(format, args...)}
+}
+
 // check compares an open file with the anchor of a mark. finished means that
 // there is nothing left to read.
 func (a anchor) check(f *os.File, size int64) (finished bool, err error) {
 	if size < a.size {
-		return false, fmt.Errorf("has %d bytes, it had %d when it was read: it was replaced or cut", size, a.size)
+		return false, refuse("has %d bytes, it had %d when it was read: it was replaced or cut", size, a.size)
 	}
 	head, err := headHash(f, a.size)
 	if err != nil {
 		return false, err
 	}
 	if head != a.head {
-		return false, fmt.Errorf("does not begin as it did when it was read: it was replaced")
+		return false, refuse("does not begin as it did when it was read: it was replaced")
 	}
 	if size > a.size && a.state == tail {
-		return false, fmt.Errorf("has grown behind a line without an end that was already read")
+		return false, refuse("has grown behind a line without an end that was already read")
 	}
 	return size == a.size && a.state != part, nil
 }

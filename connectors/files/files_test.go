@@ -274,6 +274,10 @@ func TestPositionsAreChecked(t *testing.T) {
 			case test.err != "" && (err == nil || !strings.HasPrefix(err.Error(), "files: "+path+": "+test.err)):
 				t.Fatalf("%v, want %s", err, test.err)
 			}
+			var refused *PositionError
+			if errors.As(err, &refused) != (test.err != "") {
+				t.Errorf("%v is or is not a refused position", err)
+			}
 			if d := cmp.Diff(test.want, r.lines[path]); d != "" {
 				t.Error(d)
 			}
@@ -285,8 +289,9 @@ func TestPositionsAreChecked(t *testing.T) {
 		"has 1 lines, 7 were read before":                 {Next: 7, Anchor: strings.Replace(mustAnchor(t, path), done, part, 1)},
 	} {
 		_, err := readAll(t, Options{Paths: []string{path}}, pipeline.Positions{{Topic: path}: mark})
-		if err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("%v, want %s", err, want)
+		var refused *PositionError
+		if !errors.As(err, &refused) || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v, want a refused position: %s", err, want)
 		}
 	}
 }

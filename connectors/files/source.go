@@ -90,7 +90,7 @@ func (s *Source) begin() error {
 		return in.fault(err)
 	}
 	if !ok {
-		return fmt.Errorf("has %d lines, %d were read before", s.split.line, next)
+		return refuse("has %d lines, %d were read before", s.split.line, next)
 	}
 	return nil
 }
@@ -101,10 +101,10 @@ func (s *Source) check(in *input) (next int64, finished bool, err error) {
 	if mark, ok := s.from[pipeline.Partition{Topic: s.file.name}]; ok {
 		a, ok := parseAnchor(mark.Anchor)
 		if !ok {
-			return 0, false, errors.New("the anchor of its position is not one of a file")
+			return 0, false, refuse("the anchor of its position is not one of a file")
 		}
 		if mark.Next < 0 {
-			return 0, false, fmt.Errorf("its position is %d", mark.Next)
+			return 0, false, refuse("its position is %d", mark.Next)
 		}
 		if finished, err = a.check(in.f, in.size); err != nil || finished {
 			return 0, finished, err
