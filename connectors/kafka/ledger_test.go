@@ -415,7 +415,7 @@ func TestLedgerStartRefuses(t *testing.T) {
 		partitions int
 		want       string
 	}{
-		{"nowhere", 0, "kafka: ledger: topic nowhere: no such topic"},
+		{"nowhere", 0, "kafka: ledger: gave up after 100ms: topic nowhere: no such topic"},
 		{"x", 3, "kafka: ledger: topic x has 2 partitions, 3 are expected"},
 	} {
 		l, err := c.Ledger(test.topic, &table{}, LedgerOptions{Partitions: test.partitions})

@@ -156,21 +156,25 @@ func (c *client) compacted(ctx context.Context, topics []string) (map[string]boo
 // begin runs f until it gives no error that may pass, for as long as a start
 // may take. f is a read and may be repeated.
 func (c *client) begin(ctx context.Context, f func(context.Context) error) error {
-	start := time.Now()
+	start, trouble := time.Now(), healthy
 	for wait := minBackoff; ; wait = min(2*wait, maxBackoff) {
 		err := f(ctx)
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
-		patience := c.c.o.StartTimeout
-		switch classOf(err) {
+		patience, class := c.c.o.StartTimeout, classOf(err)
+		switch class {
 		case fatal, corrupt:
 			return err
 		case unknown:
 			patience /= 10
 		}
 		if time.Since(start)+wait > patience {
-			return err
+			return fmt.Errorf("gave up after %s: %w", patience, err)
+		}
+		if class != trouble {
+			c.c.o.Logger.Warn("brokers cannot be asked, trying again", "brokers", c.c.o.Brokers, "class", class.String(), "for", patience)
+			trouble = class
 		}
 		if err := pause(ctx, wait); err != nil {
 			return err
