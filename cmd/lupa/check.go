@@ -18,7 +18,6 @@ import (
 
 	"lupa/connectors/kafka"
 	"lupa/schemas"
-	"lupa/transforms/keys"
 )
 
 // checkOptions are the flags of `lupa check`.
@@ -157,15 +156,12 @@ func (c *checker) contracts(config *Config) []*schemas.Contract {
 }
 
 func (c *checker) keys(config *Config) {
-	keyset, err := keys.Open(config.Keys.File)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		c.problem("keys", fmt.Errorf("%s does not exist; `lupa keys init --file %s` makes it", config.Keys.File, config.Keys.File))
-	case err != nil:
+	keyset, err := openKeys(config.Keys.File)
+	if err != nil {
 		c.problem("keys", err)
-	default:
-		c.ok("keys", "%s: epoch %d", config.Keys.File, keyset.Epoch())
+		return
 	}
+	c.ok("keys", "%s: epoch %d", config.Keys.File, keyset.Epoch())
 }
 
 func (c *checker) ledger(ctx context.Context, config *Config) {

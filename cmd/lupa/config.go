@@ -79,8 +79,8 @@ type WarehouseConfig struct{ Dir, Namespace string }
 // (on the brokers of Events.Kafka), or nowhere when both are empty.
 type QuarantineConfig struct{ Dir, Topic, Recipient string }
 
-// CommitConfig says when rows become visible: after Interval, or sooner when a
-// worker's rows take MaxBytes.
+// CommitConfig says when rows become visible: after Interval, or sooner when
+// the open rows of all workers together take MaxBytes.
 type CommitConfig struct {
 	Interval time.Duration
 	MaxBytes int64
@@ -89,10 +89,13 @@ type CommitConfig struct {
 // PhoneConfig is how phone numbers without a country code are read.
 type PhoneConfig struct{ DefaultRegion string }
 
+// port matches 1 to 65535.
+const port = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])`
+
 var (
 	namespaceForm = form{regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`), "a lower-case letter, then letters, digits and _"}
 	topicForm     = form{regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`), "1 to 249 letters, digits, '.', '_' and '-'"}
-	brokerForm    = form{regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]+):[0-9]{1,5}$`), "host:port"}
+	brokerForm    = form{regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]+):` + port + `$`), "host:port"}
 )
 
 // LoadConfig reads one configuration file, fills in what it leaves out and
@@ -113,7 +116,7 @@ func parseConfig(path string, text []byte) (*Config, error) {
 		Events:    EventsConfig{MaxMessageBytes: 1 << 20, MaxDepth: 64},
 		Contracts: ContractsConfig{Defaults: true},
 		Warehouse: WarehouseConfig{Namespace: "lupa"},
-		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 256 << 20},
+		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 128 << 20},
 	}
 	if root := r.document(text); root != nil {
 		c.read(r, root)

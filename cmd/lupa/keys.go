@@ -56,6 +56,15 @@ func initKeys(stdout io.Writer, file string, now time.Time) error {
 	return err
 }
 
+// openKeys opens a key file, and says how to make one that is absent.
+func openKeys(file string) (*keys.Keyset, error) {
+	keyset, err := keys.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s does not exist; `lupa keys init --file %s` makes it", file, file)
+	}
+	return keyset, err
+}
+
 func newKeysListCommand() *cobra.Command {
 	var file string
 	var asJSON bool
@@ -81,7 +90,7 @@ type listedEpoch struct {
 }
 
 func listKeys(stdout io.Writer, file string, asJSON bool) error {
-	keyset, err := keys.Open(file)
+	keyset, err := openKeys(file)
 	if err != nil {
 		return withCode(exitUsage, err)
 	}

@@ -84,14 +84,15 @@ func TestKeysListRefuses(t *testing.T) {
 	if err := os.Chmod(open, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for name, file := range map[string]string{
-		"a file that others can read": open,
-		"no file":                     filepath.Join(dir, "absent.keys"),
-		"no keys":                     "example.yaml",
+	absent := filepath.Join(dir, "absent.keys")
+	for _, c := range []struct{ name, file, want string }{
+		{"a file that others can read", open, "lupa: open keys: "},
+		{"no file", absent, "lupa: " + absent + " does not exist; `lupa keys init"},
+		{"no keys", "example.yaml", "lupa: open keys: "},
 	} {
-		t.Run(name, func(t *testing.T) {
-			code, out, errs := command(t, "keys", "list", "--file", file)
-			if code != exitUsage || out != "" || !strings.HasPrefix(errs, "lupa: open keys: ") {
+		t.Run(c.name, func(t *testing.T) {
+			code, out, errs := command(t, "keys", "list", "--file", c.file)
+			if code != exitUsage || out != "" || !strings.HasPrefix(errs, c.want) {
 				t.Errorf("code %d, stdout %q, stderr %q", code, out, errs)
 			}
 		})

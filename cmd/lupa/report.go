@@ -109,7 +109,11 @@ func (r *result) print(w io.Writer, asJSON bool) error {
 			numbers(c.Read, c.Kept, c.Masked, c.Dropped, c.Rejected, t.Rows, t.Files, t.Bytes)...))
 		reasons = append(reasons, reasonRows(t.Table, c)...)
 	}
-	if _, err := fmt.Fprintln(w, "What this run read, and the tables as they stand now:"); err != nil {
+	title := "What this run read, and the tables as they stand now:"
+	if r.Run.Read == 0 {
+		title = "This run found nothing to read that the tables do not have. They stand so:"
+	}
+	if _, err := fmt.Fprintln(w, title); err != nil {
 		return err
 	}
 	if err := printTable(w, header, rows); err != nil {

@@ -26,6 +26,10 @@ tables' own positions.`,
 				return err
 			}
 			result, err := runStream(cmd.Context(), config, log, nil)
+			if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+				log.Info("stopped before anything was read")
+				return nil
+			}
 			if err != nil {
 				return err
 			}

@@ -53,7 +53,7 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 	if r.contracts, err = loadContracts(c.Contracts); err != nil {
 		return nil, withCode(exitUsage, err)
 	}
-	if r.keys, err = keys.Open(c.Keys.File); err != nil {
+	if r.keys, err = openKeys(c.Keys.File); err != nil {
 		return nil, withCode(exitUsage, err)
 	}
 	if err := r.openWarehouse(ctx); err != nil {
@@ -83,7 +83,7 @@ func (r *rooms) openWarehouse(ctx context.Context) error {
 		Contracts:      r.tables(),
 		Policy:         schemas.PolicyHash(r.contracts),
 		KeyEpoch:       int(r.keys.Epoch()),
-		MaxBufferBytes: r.config.Commit.MaxBytes,
+		MaxBufferBytes: r.workerBytes(),
 		StaleAfter:     max(time.Hour, 4*r.config.Commit.Interval),
 		Log:            r.log,
 	})
@@ -136,19 +136,25 @@ func (r *rooms) openLedger(ctx context.Context) error {
 	}
 	began := time.Now()
 	if err := r.readLedger(ctx); err != nil {
-		return fmt.Errorf("ledger: %w", err)
+		return err
 	}
 	s := r.view.Stats()
 	r.log.Info("ledger read", "records", s.Records, "subjects", s.Subjects, "unreadable", s.Unreadable,
 		"seconds", time.Since(began).Seconds())
+	if s.Subjects == 0 {
+		r.log.Warn("the ledger is about nobody, so no row about a person can be kept")
+	}
 	return nil
 }
 
 func (r *rooms) readLedger(ctx context.Context) error {
 	if r.config.Ledger.Kafka == nil {
 		fixed, err := files.ReadLedger(ctx, r.config.Ledger.File, r.view)
+		if err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
 		r.ledger = fixed
-		return err
+		return nil
 	}
 	cluster, err := r.cluster(r.config.Ledger.Kafka.Brokers)
 	if err != nil {
@@ -184,6 +190,9 @@ func (r *rooms) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
+// workerBytes is each worker's share of the memory for open rows.
+func (r *rooms) workerBytes() int64 { return max(1, r.config.Commit.MaxBytes/int64(r.workers())) }
+
 // worker joins a source with stages of its own.
 func (r *rooms) worker(source pipeline.Source) (pipeline.Worker, error) {
 	decoder, err := decode.NewJSON(r.contracts, decode.Options{
@@ -210,7 +219,7 @@ func (r *rooms) worker(source pipeline.Source) (pipeline.Worker, error) {
 func (r *rooms) job(sources []pipeline.Source) (pipeline.Job, error) {
 	job := pipeline.Job{
 		Contracts: r.tables(), Ledger: r.ledger, Sink: r.sink, Quarantine: r.aside,
-		CommitEvery: r.config.Commit.Interval, MaxBytes: r.config.Commit.MaxBytes, DrainTimeout: drainTimeout,
+		CommitEvery: r.config.Commit.Interval, MaxBytes: r.workerBytes(), DrainTimeout: drainTimeout,
 		Now: time.Now, Log: r.log,
 	}
 	for _, s := range sources {
