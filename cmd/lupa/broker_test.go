@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,8 +43,16 @@ type broker struct {
 // one of them.
 func startBroker(t *testing.T, opts ...kfake.Opt) *broker {
 	t.Helper()
-	k, err := kfake.NewCluster(append([]kfake.Opt{
-		kfake.NumBrokers(1), kfake.SeedTopics(demoPartitions, demoEvents), kfake.SeedTopics(2, demoLedger)}, opts...)...)
+	b := reopen(t, append([]kfake.Opt{
+		kfake.SeedTopics(demoPartitions, demoEvents), kfake.SeedTopics(2, demoLedger)}, opts...)...)
+	b.produce(t, demoLedger, theSample(t).Ledger())
+	return b
+}
+
+// reopen starts a cluster with what the options say is in it.
+func reopen(t *testing.T, opts ...kfake.Opt) *broker {
+	t.Helper()
+	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,9 +61,7 @@ func startBroker(t *testing.T, opts ...kfake.Opt) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{k, c}
-	b.produce(t, demoLedger, theSample(t).Ledger())
-	return b
+	return &broker{k, c}
 }
 
 func (b *broker) produce(t *testing.T, topic string, messages []sample.Message) {
@@ -171,22 +176,25 @@ func (j job) backfill(t *testing.T) *process {
 	return startProcess(t, "backfill", "-c", j.config, "--json", "--log-level", "debug")
 }
 
-// streamTo runs the stream job in this process until its tables stand at the
-// ends.
+// streamTo runs the stream job until its tables stand at the ends.
 func (j job) streamTo(t *testing.T, ends pipeline.Vector) {
 	t.Helper()
-	config, err := LoadConfig(j.config)
+	p := j.stream(t)
+	j.awaits(t, p, ends)
+	p.stop(t, exitOK)
+}
+
+// change replaces a piece of the configuration.
+func (j job) change(t *testing.T, from, to string) {
+	t.Helper()
+	text, err := os.ReadFile(j.config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithTimeout(t.Context(), patience)
-	defer stop()
-	if _, err := runStream(ctx, config, slog.New(slog.DiscardHandler), stopAt(ends, stop)); err != nil {
-		t.Fatal(err)
+	if !strings.Contains(string(text), from) {
+		t.Fatalf("the configuration has no %q", from)
 	}
-	if !caughtUp(t, j.warehouse(), ends) {
-		t.Fatal("the stream has not caught up")
-	}
+	write(t, j.dir, "lupa.yaml", strings.Replace(string(text), from, to, 1))
 }
 
 // awaits waits until every table of the job stands at the ends.

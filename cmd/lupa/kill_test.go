@@ -44,6 +44,7 @@ func newRandom(t *testing.T) *rand.Rand {
 // compares what is there at the end with what an undisturbed run over the same
 // topics and keys writes.
 func TestKilledStreamLosesNothing(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	killed := newJob(t, b, "", 100*time.Millisecond)
 	r := newRandom(t)
@@ -93,6 +94,7 @@ func TestKilledStreamLosesNothing(t *testing.T) {
 
 // TestKilledBackfillLosesNothing does the same to `lupa backfill`.
 func TestKilledBackfillLosesNothing(t *testing.T) {
+	t.Parallel()
 	data := sampleFiles(t)
 	undisturbed := newJob(t, nil, data, time.Second)
 	killed := newJob(t, nil, data, 100*time.Millisecond).sharing(t, undisturbed)
