@@ -21,7 +21,7 @@ func TestLoadConfigGood(t *testing.T) {
 			MaxMessageBytes: 1 << 20, MaxDepth: 64,
 		},
 		Warehouse: WarehouseConfig{Dir: "testdata/config/warehouse", Namespace: "lupa"},
-		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 256 << 20},
+		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 128 << 20},
 	}
 	full := Config{
 		Keys:   KeysConfig{File: "testdata/config/secrets/lupa.keys"},
