@@ -40,6 +40,14 @@ type process struct {
 // test if it still runs.
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
+	p := newProcess(t, args...)
+	p.start(t)
+	return p
+}
+
+// newProcess prepares lupa with the arguments.
+func newProcess(t *testing.T, args ...string) *process {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +55,11 @@ func startProcess(t *testing.T, args ...string) *process {
 	p := &process{cmd: exec.Command(exe, args...), exited: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), asLupa+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	return p
+}
+
+func (p *process) start(t *testing.T) {
+	t.Helper()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +72,6 @@ func startProcess(t *testing.T, args ...string) *process {
 		p.signal(t, syscall.SIGKILL)
 		<-p.exited
 	})
-	return p
 }
 
 // signal sends a signal; one to a process that has ended is lost.
