@@ -133,9 +133,10 @@ func uniform(r *rand.Rand) func() uint64 {
 // BenchmarkFind compares the table with a Go map, 1M tokens, 10 % unknown.
 func BenchmarkFind(b *testing.B) {
 	v := benchView()
-	asMap := make(map[schemas.Token]int32, len(v.store.nodes))
-	for id := range v.store.nodes {
-		asMap[v.store.nodes[id].token] = int32(id)
+	asMap := make(map[schemas.Token]*node, v.store.nodes.count)
+	for id := range int32(v.store.nodes.count) {
+		n := v.store.nodes.at(id)
+		asMap[n.token] = n
 	}
 	draw := zipf(rand.New(rand.NewPCG(1, 2)))
 	tokens := make([]schemas.Token, 1<<19)
@@ -147,16 +148,12 @@ func BenchmarkFind(b *testing.B) {
 		tokens[i] = cheap{}.Token(schemas.UserID, []byte(benchName(n)))
 	}
 	const size = 1024
-	out := make([]int32, size)
+	out := make([]*node, size)
 	for name, find := range map[string]func([]schemas.Token){
-		"table": func(t []schemas.Token) { v.store.index.find(v.store.nodes, t, out) },
+		"table": func(t []schemas.Token) { v.store.index.find(&v.store.nodes, t, out) },
 		"map": func(t []schemas.Token) {
 			for i := range t {
-				id, ok := asMap[t[i]]
-				if !ok {
-					id = missing
-				}
-				out[i] = id
+				out[i] = asMap[t[i]]
 			}
 		},
 	} {

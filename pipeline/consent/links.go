@@ -40,9 +40,9 @@ func (s *store) link(a, b int32) {
 		s.seal(large)
 	}
 	for _, id := range small.members {
-		s.nodes[id].closure = into
+		s.nodes.at(id).closure = into
 		if large.capped != nil {
-			large.learn(s.timeline(id))
+			large.learn(s.timeline(s.nodes.at(id)))
 		}
 	}
 	switch {
@@ -60,7 +60,7 @@ func (s *store) link(a, b int32) {
 
 // closureOf gives the closure of a node, and makes one if it has none.
 func (s *store) closureOf(id int32) int32 {
-	if c := s.nodes[id].closure; c != none {
+	if c := s.nodes.at(id).closure; c != none {
 		return s.root(c)
 	}
 	var c int32
@@ -71,7 +71,7 @@ func (s *store) closureOf(id int32) int32 {
 		s.closures = append(s.closures, closure{})
 	}
 	s.closures[c] = closure{parent: c, size: 1, members: []int32{id}}
-	s.nodes[id].closure = c
+	s.nodes.at(id).closure = c
 	return c
 }
 
@@ -79,7 +79,7 @@ func (s *store) closureOf(id int32) int32 {
 func (s *store) seal(c *closure) {
 	c.capped = Timeline(nil).deny(everyPurpose)
 	for _, id := range c.members {
-		c.learn(s.timeline(id))
+		c.learn(s.timeline(s.nodes.at(id)))
 	}
 	c.members = nil
 	s.capped++
@@ -94,26 +94,25 @@ func (c *closure) learn(t Timeline) {
 
 // erased tells the node's closure of its erasure.
 func (s *store) erased(id int32) {
-	if c := s.nodes[id].closure; c != none {
+	if c := s.nodes.at(id).closure; c != none {
 		if root := &s.closures[s.root(c)]; root.capped != nil {
-			root.learn(s.timeline(id))
+			root.learn(s.timeline(s.nodes.at(id)))
 		}
 	}
 }
 
 // lines appends the timelines of a node and of all that are linked with it. It
 // reports whether its closure is capped.
-func (s *store) lines(id int32, lines []Timeline) ([]Timeline, bool) {
-	c := s.nodes[id].closure
-	if c == none {
-		return append(lines, s.timeline(id)), false
+func (s *store) lines(n *node, lines []Timeline) ([]Timeline, bool) {
+	if n.closure == none {
+		return append(lines, s.timeline(n)), false
 	}
-	root := &s.closures[s.root(c)]
+	root := &s.closures[s.root(n.closure)]
 	if root.capped != nil {
 		return append(lines, root.capped), true
 	}
 	for _, member := range root.members {
-		lines = append(lines, s.timeline(member))
+		lines = append(lines, s.timeline(s.nodes.at(member)))
 	}
 	return lines, false
 }
@@ -125,6 +124,6 @@ func (s *store) denyLink(a, b int32) {
 }
 
 func (s *store) liftLink(a, b int32) {
-	s.close(a, s.timeline(a).liftLink(b))
-	s.close(b, s.timeline(b).liftLink(a))
+	s.close(a, s.timeline(s.nodes.at(a)).liftLink(b))
+	s.close(b, s.timeline(s.nodes.at(b)).liftLink(a))
 }

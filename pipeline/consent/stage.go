@@ -25,7 +25,7 @@ type Stage struct {
 	plans  map[*schemas.Contract]*plan
 
 	tokenBuf []schemas.Token
-	nodes    [][]int32 // by lookup, then by row
+	nodes    [][]*node // by lookup, then by row
 	lines    []Timeline
 	seen     schemas.Reason // keeps the loads of touch alive
 }
@@ -95,7 +95,7 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan, times *array.Timestamp) {
 	store := &s.view.store
 	for i := range p.lookups {
 		s.nodes[i] = resize(s.nodes[i], n)
-		store.index.find(store.nodes, s.tokenBuf[i*n:(i+1)*n], s.nodes[i])
+		store.index.find(&store.nodes, s.tokenBuf[i*n:(i+1)*n], s.nodes[i])
 		s.seen |= store.touch(s.nodes[i])
 	}
 	var capped int64
@@ -129,9 +129,9 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan, times *array.Timestamp) {
 func (s *Stage) gather(store *store, row, lookups int) (lines []Timeline, capped bool) {
 	lines = s.lines[:0]
 	for _, nodes := range s.nodes[:lookups] {
-		if id := nodes[row]; id != missing {
+		if n := nodes[row]; n != nil {
 			var c bool
-			lines, c = store.lines(id, lines)
+			lines, c = store.lines(n, lines)
 			capped = capped || c
 		}
 	}

@@ -39,17 +39,15 @@ func hash(t *schemas.Token) uint64 {
 	return (x ^ x>>32) * 0xe7037ed1a0b428db
 }
 
-// find sets out[i] to the node of tokens[i], or missing. A zero token is
-// missing.
-func (t *table) find(nodes []node, tokens []schemas.Token, out []int32) {
+// find sets out[i] to the node of tokens[i], or nil. A zero token has none.
+func (t *table) find(all *nodes, tokens []schemas.Token, out []*node) {
 	if t.count == 0 {
-		for i := range tokens {
-			out[i] = missing
-		}
+		clear(out[:len(tokens)])
 		return
 	}
 	var hashes [block]uint64
 	var first [block]slot
+	var ids [block]int32
 	for len(tokens) > 0 {
 		n := min(len(tokens), block)
 		for i := range n {
@@ -60,14 +58,22 @@ func (t *table) find(nodes []node, tokens []schemas.Token, out []int32) {
 			first[i] = t.slots[h>>t.shift]
 		}
 		for i := range n {
-			out[i] = missing
+			ids[i] = missing
 			if h := hashes[i]; first[i].node != 0 {
-				out[i] = t.candidate(h>>t.shift, uint32(h))
+				ids[i] = t.candidate(h>>t.shift, uint32(h))
 			}
 		}
-		for i, id := range out[:n] {
-			if id != missing && nodes[id].token != tokens[i] {
-				out[i] = t.lookup(nodes, &tokens[i])
+		for i, id := range ids[:n] {
+			out[i] = nil
+			if id == missing {
+				continue
+			}
+			out[i] = all.at(id)
+			if out[i].token != tokens[i] {
+				out[i] = nil
+				if id = t.lookup(all, &tokens[i]); id != missing {
+					out[i] = all.at(id)
+				}
 			}
 		}
 		tokens, out = tokens[n:], out[n:]
@@ -90,31 +96,31 @@ func (t *table) candidate(at uint64, tag uint32) int32 {
 }
 
 // lookup finds one token by comparing every candidate.
-func (t *table) lookup(nodes []node, token *schemas.Token) int32 {
+func (t *table) lookup(all *nodes, token *schemas.Token) int32 {
 	if t.count == 0 {
 		return missing
 	}
 	h, mask := hash(token), uint64(len(t.slots)-1)
 	for at := h >> t.shift; t.slots[at].node != 0; at = (at + 1) & mask {
 		s := t.slots[at]
-		if s.tag == uint32(h) && nodes[s.node-1].token == *token {
+		if s.tag == uint32(h) && all.at(s.node-1).token == *token {
 			return s.node - 1
 		}
 	}
 	return missing
 }
 
-// insert adds the last of nodes, which must not be in the table yet.
-func (t *table) insert(nodes []node) {
+// insert adds the last of all nodes, which must not be in the table yet.
+func (t *table) insert(all *nodes) {
 	if 4*(t.count+1) > 3*len(t.slots) {
-		t.grow(nodes)
+		t.grow(all)
 	}
-	t.place(nodes, int32(len(nodes)-1))
+	t.place(all, int32(all.count-1))
 	t.count++
 }
 
-func (t *table) place(nodes []node, id int32) {
-	h, mask := hash(&nodes[id].token), uint64(len(t.slots)-1)
+func (t *table) place(all *nodes, id int32) {
+	h, mask := hash(&all.at(id).token), uint64(len(t.slots)-1)
 	at := h >> t.shift
 	for t.slots[at].node != 0 {
 		at = (at + 1) & mask
@@ -122,11 +128,11 @@ func (t *table) place(nodes []node, id int32) {
 	t.slots[at] = slot{uint32(h), id + 1}
 }
 
-func (t *table) grow(nodes []node) {
+func (t *table) grow(all *nodes) {
 	size := max(64, 2*len(t.slots))
 	t.slots = make([]slot, size)
 	t.shift = uint8(64 - bits.TrailingZeros(uint(size)))
 	for id := range t.count {
-		t.place(nodes, int32(id))
+		t.place(all, int32(id))
 	}
 }

@@ -17,22 +17,23 @@ func TestTable(t *testing.T) {
 	for i := range uint64(2 * n) {
 		tokens = append(tokens, numbered(i))
 	}
-	out := make([]int32, len(tokens))
+	out := make([]*node, len(tokens))
 	for have := range n {
-		s.index.find(s.nodes, tokens, out)
-		for i, id := range out {
-			want := missing
+		s.index.find(&s.nodes, tokens, out)
+		for i, found := range out {
+			id, want := missing, (*node)(nil)
 			if i > 0 && i <= have {
-				want = int32(i - 1)
+				id = int32(i - 1)
+				want = s.nodes.at(id)
 			}
-			if id != want || s.index.lookup(s.nodes, &tokens[i]) != want {
-				t.Fatalf("with %d tokens, token %d has node %d, want %d", have, i, id, want)
+			if got := s.index.lookup(&s.nodes, &tokens[i]); found != want || got != id {
+				t.Fatalf("with %d tokens, token %d has node %d, want %d", have, i, got, id)
 			}
 		}
 		token := numbered(uint64(have))
 		s.node(&token)
-		if again := s.node(&token); int(again) != have || len(s.nodes) != have+1 {
-			t.Fatalf("token %d has node %d of %d", have, again, len(s.nodes))
+		if again := s.node(&token); int(again) != have || s.nodes.count != have+1 {
+			t.Fatalf("token %d has node %d of %d", have, again, s.nodes.count)
 		}
 	}
 }
@@ -43,17 +44,17 @@ func TestTableComparesTokens(t *testing.T) {
 	var s store
 	first, second := numbered(1), numbered(2)
 	s.node(&first)
-	s.nodes[0].token = second
-	out := []int32{7}
-	s.index.find(s.nodes, []schemas.Token{first}, out)
-	if out[0] != missing || s.index.lookup(s.nodes, &first) != missing {
+	s.nodes.at(0).token = second
+	out := []*node{s.nodes.at(0)}
+	s.index.find(&s.nodes, []schemas.Token{first}, out)
+	if out[0] != nil || s.index.lookup(&s.nodes, &first) != missing {
 		t.Error("a token was found by its hash alone")
 	}
 	// A second node in the same chain, with the token looked for.
-	s.nodes = append(s.nodes, node{token: first, closure: none})
-	s.index.insert(s.nodes)
-	s.index.find(s.nodes, []schemas.Token{first}, out)
-	if out[0] != 1 || s.index.lookup(s.nodes, &first) != 1 {
-		t.Errorf("node %d behind one that hashes alike, want 1", out[0])
+	s.nodes.add(&first)
+	s.index.insert(&s.nodes)
+	s.index.find(&s.nodes, []schemas.Token{first}, out)
+	if got := s.index.lookup(&s.nodes, &first); out[0] != s.nodes.at(1) || got != 1 {
+		t.Errorf("node %d behind one that hashes alike, want 1", got)
 	}
 }

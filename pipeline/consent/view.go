@@ -84,7 +84,7 @@ func (v *View) Stats() Stats {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	s := v.stats
-	s.Identifiers = int64(len(v.store.nodes))
+	s.Identifiers = int64(v.store.nodes.count)
 	s.Subjects = s.Identifiers - int64(v.store.joined)
 	s.Capped = int64(v.store.capped)
 	s.CappedRows = v.cappedRows.Load()
@@ -282,7 +282,7 @@ func (v *View) change(c *change) {
 		n.Tombstones++
 	case bury:
 		n.Tombstones++
-		if id := s.index.lookup(s.nodes, &c.token); id != missing {
+		if id := s.index.lookup(&s.nodes, &c.token); id != missing {
 			s.close(id, s.open(id).clear(c.entry.Purpose))
 		}
 	case deny:
