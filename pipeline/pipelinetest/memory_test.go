@@ -19,9 +19,9 @@ func TestMemorySink(t *testing.T) {
 }
 
 func TestMemorySource(t *testing.T) {
-	pipelinetest.RunSourceSuite(t, func(_ *testing.T, messages []string) (pipeline.Source, pipeline.Partition) {
+	pipelinetest.RunSourceSuite(t, func(_ *testing.T, messages []string) (func() pipeline.Source, pipeline.Partition) {
 		p := pipeline.Partition{Topic: "events"}
-		return &pipelinetest.Source{Partition: p, Messages: messages, Size: 40}, p
+		return func() pipeline.Source { return &pipelinetest.Source{Partition: p, Messages: messages, Size: 40} }, p
 	})
 }
 

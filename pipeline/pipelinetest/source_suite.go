@@ -12,90 +12,72 @@ import (
 	"lupa/pipeline"
 )
 
-// OpenSource makes a source that was not opened yet, over one partition that
-// holds the messages at offsets 0, 1, 2… A bounded source ends after them.
-type OpenSource func(t *testing.T, messages []string) (pipeline.Source, pipeline.Partition)
+// NewPartition makes a partition that holds the messages at offsets 0, 1, 2…
+// and gives what makes sources over it that were not opened yet. A bounded
+// source ends after the messages.
+type NewPartition func(t *testing.T, messages []string) (source func() pipeline.Source, p pipeline.Partition)
 
 // RunSourceSuite checks what every source promises.
-func RunSourceSuite(t *testing.T, open OpenSource) {
+func RunSourceSuite(t *testing.T, newPartition NewPartition) {
+	// More than any source hands over at once.
 	var messages []string
-	for i := range 300 {
+	for i := range 10_000 {
 		messages = append(messages, fmt.Sprintf(`{"n":%d,"s":"%s"}`, i, strings.Repeat("x", i%97)))
 	}
 
 	t.Run("every message, in order, with its offset", func(t *testing.T) {
-		src, p := open(t, messages)
-		if at := readAll(t, src, p, nil, messages, 0); at.Next != int64(len(messages)) {
+		source, p := newPartition(t, messages)
+		marks := readAll(t, source(), p, nil, messages, 0)
+		if at := marks[len(marks)-1]; at.Next != int64(len(messages)) {
 			t.Errorf("stands at %d after the last message, want %d", at.Next, len(messages))
 		}
 	})
 
-	t.Run("from any position", func(t *testing.T) {
-		for _, next := range []int64{1, 150, 299, 300} {
-			src, p := open(t, messages)
-			from := markAt(t, src, p, next)
-			again, p := open(t, messages)
-			readAll(t, again, p, pipeline.Positions{p: from}, messages, int(next))
+	t.Run("from each position that it gave", func(t *testing.T) {
+		source, p := newPartition(t, messages)
+		marks := readAll(t, source(), p, nil, messages, 0)
+		if len(marks) < 3 {
+			t.Fatalf("all messages came in %d chunks", len(marks))
 		}
+		for i := 0; i < len(marks); i += max(1, len(marks)/10) {
+			readAll(t, source(), p, pipeline.Positions{p: marks[i]}, messages, int(marks[i].Next))
+		}
+		last := marks[len(marks)-1]
+		readAll(t, source(), p, pipeline.Positions{p: last}, messages, int(last.Next))
 	})
 
 	t.Run("a position past the end is refused", func(t *testing.T) {
-		src, p := open(t, messages)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		mark := readAll(t, src, p, nil, messages, 0)
-		mark.Next += 5
-		again, p := open(t, messages)
-		err := again.Open(ctx, pipeline.Positions{p: mark})
+		source, p := newPartition(t, messages)
+		marks := readAll(t, source(), p, nil, messages, 0)
+		source, p = newPartition(t, messages[:len(messages)/2]) // what is left of it
+		src := source()
+		err := src.Open(ctx, pipeline.Positions{p: marks[len(marks)-1]})
 		for err == nil && ctx.Err() == nil {
 			var c *pipeline.Chunk
-			if c, err = again.Next(ctx); c != nil {
+			if c, err = src.Next(ctx); c != nil {
 				t.Fatal("messages came from past the end")
 			}
 		}
-		if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
+		if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil || !strings.Contains(err.Error(), p.Topic) {
 			t.Errorf("error %v, want one that names the partition", err)
 		}
-		if closeErr := again.Close(); closeErr != nil {
+		if closeErr := src.Close(); closeErr != nil {
 			t.Error(closeErr)
 		}
 	})
 }
 
-// markAt gives a mark with the source's own anchor, set back to next.
-func markAt(t *testing.T, src pipeline.Source, p pipeline.Partition, next int64) pipeline.Mark {
-	t.Helper()
-	ctx := context.Background()
-	if err := src.Open(ctx, nil); err != nil {
-		t.Fatal(err)
-	}
-	defer src.Close()
-	for {
-		c, err := src.Next(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if c != nil && c.Partition == p && c.Next.Next > 0 {
-			mark := c.Next
-			if mark.Next > next {
-				mark.Next = next
-			}
-			if mark.Next == next {
-				return mark
-			}
-		}
-	}
-}
-
-// readAll reads to the end and checks each message from offset first on.
-func readAll(t *testing.T, src pipeline.Source, p pipeline.Partition, from pipeline.Positions, messages []string, first int) pipeline.Mark {
+// readAll reads to the end, checks each message from offset first on and gives
+// the position after each chunk.
+func readAll(t *testing.T, src pipeline.Source, p pipeline.Partition, from pipeline.Positions, messages []string, first int) (marks []pipeline.Mark) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := src.Open(ctx, from); err != nil {
 		t.Fatal(err)
 	}
-	at := from[p]
 	i, idle := first, 0
 	for i < len(messages) || idle < 1 {
 		c, err := src.Next(ctx)
@@ -130,7 +112,7 @@ func readAll(t *testing.T, src pipeline.Source, p pipeline.Partition, from pipel
 		if c.Next.Next < int64(i) {
 			t.Fatalf("the position after message %d is %d", i-1, c.Next.Next)
 		}
-		at = c.Next
+		marks = append(marks, c.Next)
 	}
 	if i != len(messages) {
 		t.Fatalf("%d messages, want %d", i, len(messages))
@@ -138,5 +120,5 @@ func readAll(t *testing.T, src pipeline.Source, p pipeline.Partition, from pipel
 	if err := src.Close(); err != nil {
 		t.Error(err)
 	}
-	return at
+	return marks
 }
