@@ -1,10 +1,12 @@
 # Lupa: `make help` lists what there is. build, demo and test need only Go;
 # lint, integration and bench's readers also a C compiler (DuckDB), and
-# integration Python 3 with venv (PyIceberg).
+# integration Java 17 with Maven (Apache Kafka) and Python 3 with venv
+# (PyIceberg).
 
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTEST      = go run gotest.tools/gotestsum@v1.13.0 --post-run-command $(CURDIR)/.ci/count --
 VENV        = $(CURDIR)/.cache/venv
+KAFKA       = $(CURDIR)/.cache/kafka
 FUZZTIME    = 10s
 export GOTESTSUM_FORMAT = standard-quiet
 
@@ -35,10 +37,20 @@ test: ## go vet and every fast test
 	$(GOTEST) ./...
 	cd bench && go vet ./... && $(GOTEST) ./...
 
-integration: build $(VENV)/ready ## tests with other programs: DuckDB and PyIceberg read the tables
-	$(if $(INTEGRATION),$(GOTEST) -tags integration $(INTEGRATION))
+integration: export PASSED = $(CURDIR)/.cache/passed
+integration: build $(KAFKA)/ready $(VENV)/ready ## tests with other programs: a real Apache Kafka; DuckDB and PyIceberg read the tables
+	@: > $(PASSED)
+	GOTESTSUM_FORMAT=standard-verbose LUPA_KAFKA_JARS=$(KAFKA) \
+		$(GOTEST) -tags integration -count 1 -p 1 -run '^TestReal' $(INTEGRATION)
 	cd bench && GOTESTSUM_FORMAT=standard-verbose LUPA=$(CURDIR)/bin/lupa PYICEBERG=$(VENV)/bin/python \
 		$(GOTEST) -tags integration -count 1 ./readers
+	@awk '!$$1 { none = 1 } { n += $$1 } END { print "RESULT integration tests", n, "passed"; exit !n || none }' $(PASSED)
+
+$(KAFKA)/ready: connectors/kafka/kafkatest/pom.xml
+	java -version
+	rm -rf $(KAFKA)
+	mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DoutputDirectory=$(KAFKA)
+	touch $@
 
 $(VENV)/ready: bench/readers/requirements.txt
 	python3 -m venv $(VENV)
