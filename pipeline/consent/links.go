@@ -93,10 +93,10 @@ func (c *closure) learn(t Timeline) {
 }
 
 // erased tells the node's closure of its erasure.
-func (s *store) erased(id int32) {
-	if c := s.nodes.at(id).closure; c != none {
-		if root := &s.closures[s.root(c)]; root.capped != nil {
-			root.learn(s.timeline(s.nodes.at(id)))
+func (s *store) erased(n *node) {
+	if n.closure != none {
+		if root := &s.closures[s.root(n.closure)]; root.capped != nil {
+			root.learn(s.timeline(n))
 		}
 	}
 }
@@ -119,11 +119,15 @@ func (s *store) lines(n *node, lines []Timeline) ([]Timeline, bool) {
 
 // denyLink denies both ends of a link that could not be read until it can.
 func (s *store) denyLink(a, b int32) {
-	s.close(a, s.open(a).denyLink(b))
-	s.close(b, s.open(b).denyLink(a))
+	for _, end := range [...][2]int32{{a, b}, {b, a}} {
+		n := s.nodes.at(end[0])
+		s.close(n, s.open(n).denyLink(end[1]))
+	}
 }
 
 func (s *store) liftLink(a, b int32) {
-	s.close(a, s.timeline(s.nodes.at(a)).liftLink(b))
-	s.close(b, s.timeline(s.nodes.at(b)).liftLink(a))
+	for _, end := range [...][2]int32{{a, b}, {b, a}} {
+		n := s.nodes.at(end[0])
+		s.close(n, s.timeline(n).liftLink(end[1]))
+	}
 }

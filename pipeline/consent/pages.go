@@ -8,7 +8,7 @@ import (
 
 // Nodes and entries lie in pages, so that they never move and grow without being
 // copied: a copy would hold up every stage, and take its memory twice for a
-// while. It costs BenchmarkStage 5 % at most.
+// while. It costs BenchmarkStage some 5 %.
 const (
 	pageBits = 14
 	pageSize = 1 << pageBits

@@ -13,7 +13,8 @@ func TestStorePages(t *testing.T) {
 		ids[i] = s.node(&token)
 	}
 	say := func(id int32, version int) {
-		s.close(id, append(s.open(id), Entry{Version: int64(version), Time: int64(id)}))
+		n := s.nodes.at(id)
+		s.close(n, append(s.open(n), Entry{Version: int64(version), Time: int64(id)}))
 	}
 	for version := range long {
 		say(ids[0], version)

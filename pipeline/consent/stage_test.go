@@ -253,6 +253,10 @@ func TestStagesBesideApply(t *testing.T) {
 		for _, r := range rows {
 			all = append(all, of(user(r.user), said.v(version)))
 		}
+		for j := range 20 {
+			// Others, who make the table grow meanwhile.
+			all = append(all, of(user(fmt.Sprint("other", i, " ", j)), grant(email, 1)))
+		}
 		apply(t, v, all...)
 		for j, d := range decideRows(t, v, c, rows...) {
 			if d.Reason != want {

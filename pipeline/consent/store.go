@@ -27,7 +27,7 @@ type node struct {
 // none marks a node that is not linked.
 const none = int32(-1)
 
-// node finds or makes the node of a token.
+// node finds or makes the node of a token and gives its number.
 func (s *store) node(token *schemas.Token) int32 {
 	if id := s.index.lookup(&s.nodes, token); id != missing {
 		return id
@@ -47,15 +47,14 @@ func (s *store) timeline(n *node) Timeline {
 
 // open gives a node's timeline with room for one more entry in its place; what
 // becomes of it goes back through close.
-func (s *store) open(id int32) Timeline {
-	n := s.nodes.at(id)
+func (s *store) open(n *node) Timeline {
 	if n.class == 0 || n.count == 1<<(n.class-1) {
 		s.move(n)
 	}
 	return s.entries.at(n.offset)[: n.count : 1<<(n.class-1)]
 }
 
-func (s *store) close(id int32, t Timeline) { s.nodes.at(id).count = uint32(len(t)) }
+func (s *store) close(n *node, t Timeline) { n.count = uint32(len(t)) }
 
 // move gives a node a slab of twice the size.
 func (s *store) move(n *node) {

@@ -112,9 +112,7 @@ func (t *table) lookup(all *nodes, token *schemas.Token) int32 {
 
 // insert adds the last of all nodes, which must not be in the table yet.
 func (t *table) insert(all *nodes) {
-	if 4*(t.count+1) > 3*len(t.slots) {
-		t.grow(all)
-	}
+	*t = t.withRoom(all, 1)
 	t.place(all, int32(all.count-1))
 	t.count++
 }
@@ -128,11 +126,19 @@ func (t *table) place(all *nodes, id int32) {
 	t.slots[at] = slot{uint32(h), id + 1}
 }
 
-func (t *table) grow(all *nodes) {
-	size := max(64, 2*len(t.slots))
-	t.slots = make([]slot, size)
-	t.shift = uint8(64 - bits.TrailingZeros(uint(size)))
-	for id := range t.count {
-		t.place(all, int32(id))
+// withRoom gives a table that can take n more nodes: t, or a larger one that is
+// made while others may look things up in t.
+func (t *table) withRoom(all *nodes, n int) table {
+	size := len(t.slots)
+	for 4*(t.count+n) > 3*size {
+		size = max(64, 2*size)
 	}
+	if size == len(t.slots) {
+		return *t
+	}
+	larger := table{slots: make([]slot, size), shift: uint8(64 - bits.TrailingZeros(uint(size))), count: t.count}
+	for id := range t.count {
+		larger.place(all, int32(id))
+	}
+	return larger
 }

@@ -37,7 +37,10 @@ type View struct {
 
 	applying sync.Mutex // held by the one that writes, around mu
 	changes  []change
-	name     []byte // the identifier at hand
+	changed  []schemas.Token // of the changes
+	found    []*node         // of changed, as far as there are any
+	name     []byte          // the identifier at hand
+	seen     schemas.Reason  // keeps the loads of touch alive
 
 	mu    sync.RWMutex
 	store store
@@ -142,16 +145,16 @@ func (v *View) applyAll(n int, read func(int) (change, error)) (int, error) {
 	v.applying.Lock()
 	defer v.applying.Unlock()
 	for done := 0; done < n; {
-		v.changes = v.changes[:0]
+		v.changes, v.changed = v.changes[:0], v.changed[:0]
 		var err error
 		for i := done; i < min(n, done+perLock); i++ {
 			var c change
 			if c, err = read(i); err != nil {
 				break
 			}
-			v.changes = append(v.changes, c)
+			v.changes, v.changed = append(v.changes, c), append(v.changed, c.token)
 		}
-		v.commit(v.changes)
+		v.commit()
 		done += len(v.changes)
 		if err != nil {
 			return done, fmt.Errorf("consent: ledger message %d of the batch: %w", done, err)
@@ -257,65 +260,75 @@ func (v *View) token(token schemas.Token, raw schemas.Subject) (schemas.Token, e
 	return token, nil
 }
 
-// commit makes changes that were read.
-func (v *View) commit(changes []change) {
+// commit makes the changes that were read. Stages are kept waiting for as
+// little as possible: what can be looked up, loaded or made before is.
+func (v *View) commit() {
+	v.found = resize(v.found, len(v.changed))
+	v.store.index.find(&v.store.nodes, v.changed, v.found)
+	v.seen |= v.store.touch(v.found)
+	index := v.store.index.withRoom(&v.store.nodes, 2*len(v.changes))
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for i := range changes {
-		v.change(&changes[i])
+	v.store.index = index
+	for i := range v.changes {
+		v.change(&v.changes[i], v.found[i])
 	}
 }
 
-func (v *View) change(c *change) {
-	s, n := &v.store, &v.stats
+// change makes one change. n is the node of its token, nil if there was none
+// before the changes that are made with it.
+func (v *View) change(c *change, n *node) {
+	s, stats := &v.store, &v.stats
 	switch c.action {
 	case ignore:
-		n.Records++
-		n.UnknownPurposes++
+		stats.Records++
+		stats.UnknownPurposes++
 	case link:
-		n.Records++
-		n.Links++
+		stats.Records++
+		stats.Links++
 		a, b := s.node(&c.token), s.node(&c.other)
 		s.liftLink(a, b)
 		s.link(a, b)
 	case buryNone:
-		n.Tombstones++
+		stats.Tombstones++
 	case bury:
-		n.Tombstones++
+		stats.Tombstones++
 		if id := s.index.lookup(&s.nodes, &c.token); id != missing {
-			s.close(id, s.open(id).clear(c.entry.Purpose))
+			n = s.nodes.at(id)
+			s.close(n, s.open(n).clear(c.entry.Purpose))
 		}
 	case deny:
-		n.Unreadable++
-		id := s.node(&c.token)
-		s.close(id, s.open(id).deny(c.entry.Purpose))
+		stats.Unreadable++
+		n = s.nodes.at(s.node(&c.token))
+		s.close(n, s.open(n).deny(c.entry.Purpose))
 	case denyLink:
-		n.Unreadable++
+		stats.Unreadable++
 		s.denyLink(s.node(&c.token), s.node(&c.other))
 	case denyNone:
-		n.Unreadable++
+		stats.Unreadable++
 	case add:
-		n.Records++
-		v.add(c)
+		stats.Records++
+		if n == nil {
+			n = s.nodes.at(s.node(&c.token))
+		}
+		v.add(n, c.entry)
 	}
 }
 
-func (v *View) add(c *change) {
-	s, n := &v.store, &v.stats
-	id := s.node(&c.token)
-	t, result := s.open(id).add(c.entry)
-	s.close(id, t)
+func (v *View) add(n *node, e Entry) {
+	t, result := v.store.open(n).add(e)
+	v.store.close(n, t)
 	switch result {
 	case duplicate:
-		n.Duplicates++
+		v.stats.Duplicates++
 	case late:
-		n.Late++
+		v.stats.Late++
 	case tie:
-		n.Ties++
+		v.stats.Ties++
 	case buried:
-		n.Buried++
+		v.stats.Buried++
 	}
-	if c.entry.Says == schemas.Erased {
-		s.erased(id)
+	if e.Says == schemas.Erased {
+		v.store.erased(n)
 	}
 }
