@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +75,52 @@ func TestSweep(t *testing.T) {
 	if k, o := exist(); k != len(kept) || o != 0 {
 		t.Errorf("old files: %d kept and %d others, want %d and none", k, o, len(kept))
 	}
+	if diff := cmp.Diff(wantRows(events, makeClicks(0, 40)), tableRows(t, dir, "clicks")); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+}
+
+// TestOtherPathIsRefused: reached by a link, or copied, a warehouse has other
+// paths than its tables' metadata, and a sweep would take every file away.
+func TestOtherPathIsRefused(t *testing.T) {
+	base := t.TempDir()
+	dir := filepath.Join(base, "warehouse")
+	s := openSink(t, Options{Dir: dir, Contracts: contracts()})
+	writeAndCommit(t, s, events, 0, 40)
+	old := time.Now().Add(-2 * time.Hour)
+	for _, path := range dataFiles(t, dir) {
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files := len(dataFiles(t, dir))
+	link, backup := filepath.Join(base, "link"), filepath.Join(base, "backup")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(backup, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range dataFiles(t, backup) {
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newTable := clicks()
+	newTable.Table, newTable.ID = "later", "test:later"
+	for _, other := range []string{link, backup} {
+		wrong, err := Open(context.Background(), Options{Dir: other, Contracts: append([]*schemas.Contract{newTable}, contracts()...)})
+		if err == nil || !strings.Contains(err.Error(), "table clicks: it lies at "+dir) {
+			t.Errorf("error %v of %s, want one that names the table's path", err, other)
+		}
+		if err == nil {
+			wrong.Close()
+		}
+		if n := len(dataFiles(t, other)); n != files {
+			t.Errorf("%s has %d files, want %d", other, n, files)
+		}
+	}
+	openSink(t, Options{Dir: dir, Contracts: append([]*schemas.Contract{newTable}, contracts()...)})
 	if diff := cmp.Diff(wantRows(events, makeClicks(0, 40)), tableRows(t, dir, "clicks")); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}

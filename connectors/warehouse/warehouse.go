@@ -224,12 +224,33 @@ func (s *Sink) open(ctx context.Context) error {
 	if err := s.openCatalog(ctx); err != nil {
 		return fmt.Errorf("catalog: %w", err)
 	}
+	// All of them before the first is touched, so that a directory that is
+	// opened by a wrong name gets no table under it.
+	for _, t := range s.tables {
+		loaded, err := s.catalog.LoadTable(ctx, t.ident)
+		if err == nil {
+			err = t.checkPlace(loaded)
+		}
+		if err != nil && !errors.Is(err, catalog.ErrNoSuchTable) {
+			return fmt.Errorf("table %s: %w", t.name, err)
+		}
+	}
 	for _, t := range s.tables {
 		if err := s.openTable(ctx, t); err != nil {
 			return err
 		}
 	}
 	return s.publishAll(ctx)
+}
+
+// checkPlace refuses a table whose files have another path in its metadata:
+// the directory was reached by a link, or it is a copy. Its own files would all
+// pass for files that no commit names, and be swept.
+func (t *table) checkPlace(loaded *icetable.Table) error {
+	if at := localPath(loaded.Location()); at != t.dir {
+		return fmt.Errorf("it lies at %s, not at %s: a warehouse is opened by the path that it was made under", at, t.dir)
+	}
+	return nil
 }
 
 func (s *Sink) openCatalog(ctx context.Context) error {
@@ -283,6 +304,9 @@ func (s *Sink) openTable(ctx context.Context, t *table) error {
 	}
 	loaded, err := s.loadOrCreate(ctx, t)
 	if err != nil {
+		return fmt.Errorf("table %s: %w", t.name, err)
+	}
+	if err := t.checkPlace(loaded); err != nil {
 		return fmt.Errorf("table %s: %w", t.name, err)
 	}
 	if err := adopt(t.name, loaded, t.cols, t.eventTime); err != nil {
