@@ -43,8 +43,8 @@ one line for each. It changes nothing. With a problem the exit code is 2.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&o.config, "config", "c", "lupa.yaml", "the configuration file")
-	f.BoolVar(&o.asJSON, "json", false, "print JSON")
+	f.StringVarP(&o.config, "config", "c", "lupa.yaml", "configuration file")
+	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
 	f.BoolVar(&o.offline, "offline", false, "do not connect to Kafka")
 	f.BoolVar(&o.contracts, "contracts", false, "also print the tables with their fields, treatments and purposes")
 	f.BoolVar(&o.example, "example", false, "print an annotated example configuration and check nothing")
@@ -287,6 +287,10 @@ func (c *checker) folder(check, dir string) {
 
 func writable(dir string) error {
 	f, err := os.CreateTemp(dir, ".lupa-check-*")
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return fmt.Errorf("%s cannot be written: %w", dir, path.Err)
+	}
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func newKeysListCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&file, "file", "lupa.keys", "the key file")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	return cmd
 }
 

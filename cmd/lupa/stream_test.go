@@ -166,6 +166,27 @@ func TestStreamRefusesTopicsThatAreNotThere(t *testing.T) {
 	}
 }
 
+// TestStreamRefusesAnotherTopic gives a job whose tables stand at positions a
+// topic of the same name that is not the one that was read.
+func TestStreamRefusesAnotherTopic(t *testing.T) {
+	t.Parallel()
+	first, second := startBroker(t), startBroker(t)
+	events := theSample(t).Events()
+	first.produce(t, demoEvents, events[:1000])
+	second.produce(t, demoEvents, events[:500])
+	j := newJob(t, first, "", 200*time.Millisecond)
+	j.streamTo(t, first.ends(t))
+	before := readTables(t, j.warehouse())
+	for range 2 { // of the ledger and of the events
+		j.change(t, strings.Join(first.ListenAddrs(), ", "), strings.Join(second.ListenAddrs(), ", "))
+	}
+	code, out, errs := command(t, "stream", "-c", j.config, "--log-level", "error")
+	if code != exitData || out != "" || !strings.Contains(errs, "is past the end") {
+		t.Errorf("code %d, stderr %q, stdout %q", code, errs, out)
+	}
+	sameTables(t, before, readTables(t, j.warehouse()))
+}
+
 // TestStreamStopsWhileItWaitsForBrokers: a signal is no failure, also when
 // there is nothing to read from yet.
 func TestStreamStopsWhileItWaitsForBrokers(t *testing.T) {
