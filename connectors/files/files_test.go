@@ -401,6 +401,10 @@ func TestSetFindsFiles(t *testing.T) {
 			t.Errorf("%v: %s", test.paths, d)
 		}
 	}
+	write(t, dir, "d/\xff.jsonl", []byte("x\n"))
+	if _, err := NewSet(Options{Paths: []string{"d/*"}}); err == nil || !strings.Contains(err.Error(), `\xff.jsonl": the name is not UTF-8`) {
+		t.Errorf("error %v for a name that is not UTF-8", err)
+	}
 	if _, err := NewSet(Options{Paths: []string{"b/1.jsonl"}, MaxMessageBytes: -1}); err == nil {
 		t.Error("a negative limit passes")
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
 )
@@ -98,6 +99,10 @@ func match(path string) ([]file, error) {
 		abs, err := filepath.Abs(name)
 		if err != nil {
 			return nil, err
+		}
+		// Positions are stored by the name, as text.
+		if !utf8.ValidString(abs) {
+			return nil, fmt.Errorf("%q: the name is not UTF-8", abs)
 		}
 		info, err := os.Stat(abs)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	icetable "github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
@@ -107,6 +108,10 @@ func (t *table) checkCommit(c *pipeline.Commit) error {
 		return fmt.Errorf("files hold %d rows, %d were kept and %d masked", rows, n.Kept, n.Masked)
 	}
 	for p, m := range c.Moves {
+		// JSON would store another name, and the position would not be found again.
+		if !utf8.ValidString(p.Topic) || !utf8.ValidString(m.To.Anchor) {
+			return fmt.Errorf("partition %q: its name or its anchor is not UTF-8", p)
+		}
 		if m.From < 0 || m.To.Next < m.From {
 			return fmt.Errorf("partition %s moves from %d to %d", p, m.From, m.To.Next)
 		}

@@ -105,6 +105,31 @@ func TestPositionsSurviveReopening(t *testing.T) {
 	}
 }
 
+// TestOddNamesKeepTheirPositions: whatever a topic or a file is called, its
+// position is found again under the same name.
+func TestOddNamesKeepTheirPositions(t *testing.T) {
+	dir := t.TempDir()
+	s := openSink(t, Options{Dir: dir, Contracts: contracts()})
+	want := pipeline.Positions{}
+	c := &pipeline.Commit{Table: clicksTable, Moves: map[pipeline.Partition]pipeline.Move{}}
+	for i, name := range []string{"a.b-c_d", "a", "a/1", "/data/with space/50%.jsonl", "/data/ä€𝄞.jsonl", "/data/it's \"so\".jsonl",
+		"/data/line\nend\t.jsonl", "/data/<&>\u2028.jsonl", "/data/e\u0301.jsonl", "/data/\u00e9.jsonl", "/data/\ufffd.jsonl", "/data/=;#.jsonl", "/"} {
+		p := pipeline.Partition{Topic: name, ID: int32(i)}
+		want[p] = pipeline.Mark{Next: int64(i), Anchor: name}
+		c.Moves[p] = pipeline.Move{To: want[p]}
+	}
+	if err := s.Commit(context.Background(), c); err != nil {
+		t.Fatal(err)
+	}
+	got, err := openSink(t, Options{Dir: dir, Contracts: contracts()}).Positions(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got[clicksTable]); diff != "" {
+		t.Errorf("positions (-want +got):\n%s", diff)
+	}
+}
+
 // TestZombieIsRefused: a writer that was thought dead comes back with rows
 // that another one has committed meanwhile.
 func TestZombieIsRefused(t *testing.T) {
@@ -222,6 +247,9 @@ func TestCommitsThatAreRefused(t *testing.T) {
 		{"a file from elsewhere", "another table", func(c *pipeline.Commit) { c.Files[0].Path = "/data/x.parquet" }},
 		{"a file that is gone", "no such file", func(c *pipeline.Commit) { c.Files[0].Path += "x" }},
 		{"backwards", "moves from", func(c *pipeline.Commit) { c.Moves[events] = pipeline.Move{From: 9, To: pipeline.Mark{Next: 8}} }},
+		{"a name that JSON would change", "not UTF-8", func(c *pipeline.Commit) {
+			c.Moves[pipeline.Partition{Topic: "/data/a\xff.jsonl"}] = pipeline.Move{To: pipeline.Mark{Next: 1}}
+		}},
 		{"no such table", "no table 7", func(c *pipeline.Commit) { c.Table = 7 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
