@@ -267,7 +267,8 @@ const (
 	erased
 	objected
 	unproven
-	late // granted after every event
+	late   // granted after every event
+	partly // granted for the first purposes only
 )
 
 var (
@@ -292,7 +293,7 @@ func fateOf(id identifier) fate {
 	}
 	h := fnv.New32a()
 	fmt.Fprintf(h, "%s:%s", id.kind, value)
-	deal := [...]fate{refused, withdrawn, erased, objected, unproven, late, silent, silent}
+	deal := [...]fate{refused, withdrawn, erased, objected, unproven, late, silent, silent, partly, partly, partly, partly}
 	n := int(h.Sum32()>>7) % 32
 	switch {
 	case n >= len(deal):
@@ -303,9 +304,25 @@ func fateOf(id identifier) fate {
 	return deal[n]
 }
 
+// leakPurposes are what the contracts need. Who grants partly grants the first
+// of them.
 var leakPurposes = []schemas.Purpose{
-	schemas.Analytics, schemas.DirectMarketingEmail, schemas.DirectMarketingSMS,
-	schemas.Profiling, schemas.PersonalisedAdvertising,
+	schemas.Analytics, schemas.DirectMarketingEmail,
+	schemas.DirectMarketingSMS, schemas.Profiling, schemas.PersonalisedAdvertising,
+}
+
+const partlyGranted = 2
+
+// fateFor is what the ledger says of an identifier in the eyes of a contract.
+func fateFor(c *schemas.Contract, id identifier) fate {
+	f := fateOf(id)
+	switch {
+	case f != partly:
+		return f
+	case schemas.Purposes(leakPurposes[:partlyGranted]...).Covers(c.Purposes):
+		return granted
+	}
+	return silent
 }
 
 // ledger writes a ledger about everybody in the input.
@@ -338,7 +355,10 @@ func story(f fate, day func(year int) int64) (list []schemas.Record) {
 	case erased:
 		return []schemas.Record{{Verb: schemas.Erase, Every: true, Time: day(2300), Version: 1}}
 	}
-	for _, p := range leakPurposes {
+	for i, p := range leakPurposes {
+		if f == partly && i == partlyGranted {
+			break
+		}
 		grant := schemas.Record{Verb: schemas.Grant, Purpose: p, Time: day(1971), Version: 1, Proven: f != unproven}
 		if f == late {
 			grant.Time = day(2300)
