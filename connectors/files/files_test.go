@@ -365,6 +365,9 @@ func TestSetFindsFiles(t *testing.T) {
 	if err := os.Symlink(filepath.Join(dir, "b/1.jsonl"), filepath.Join(dir, "b/link.jsonl")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink(filepath.Join(dir, "b/2.jsonl"), filepath.Join(dir, "a/before.jsonl")); err != nil {
+		t.Fatal(err)
+	}
 	t.Chdir(dir)
 	all := []string{"a/[odd].jsonl", "a/deep/3.jsonl", "b/1.jsonl", "b/2.jsonl"}
 	for _, test := range []struct {
@@ -376,6 +379,7 @@ func TestSetFindsFiles(t *testing.T) {
 		{[]string{"./b/../**/*.jsonl", dir + "/b/2.jsonl", "b/2.jsonl"}, all, ""},
 		{[]string{"a/[odd].jsonl"}, all[:1], ""},
 		{[]string{"b/*.jsonl", "a/*.jsonl"}, []string{"a/[odd].jsonl", "b/1.jsonl", "b/2.jsonl"}, ""},
+		{[]string{"a/*.jsonl"}, []string{"a/[odd].jsonl", "a/before.jsonl"}, ""},
 		{[]string{"b/*.jsonl", "c/*.jsonl"}, nil, "files: c/*.jsonl: no such file, and no file matches"},
 		{[]string{"b/9.jsonl"}, nil, "files: b/9.jsonl: no such file, and no file matches"},
 		{[]string{"b"}, nil, "files: b is a folder: b/* would match the files in it"},

@@ -42,7 +42,8 @@ type file struct {
 }
 
 // NewSet finds the files. They are sorted by name, and one that is matched
-// twice, or reached by two links, is taken once.
+// twice, or reached by two links, is taken once: under its own name if that is
+// matched, so that a link that is new or moves on does not rename it.
 func NewSet(o Options) (*Set, error) {
 	if o.MaxMessageBytes == 0 {
 		o.MaxMessageBytes = 1 << 20
@@ -54,7 +55,7 @@ func NewSet(o Options) (*Set, error) {
 		return nil, errors.New("files: paths: at least one is needed")
 	}
 	s := &Set{limit: o.MaxMessageBytes}
-	seen := make(map[string]bool)
+	seen := make(map[string]int)
 	var found []file
 	for _, path := range o.Paths {
 		list, err := match(path)
@@ -63,18 +64,22 @@ func NewSet(o Options) (*Set, error) {
 		}
 		found = append(found, list...)
 	}
-	slices.SortFunc(found, func(a, b file) int { return cmp.Compare(a.name, b.name) })
+	byName := func(a, b file) int { return cmp.Compare(a.name, b.name) }
+	slices.SortFunc(found, byName)
 	for _, f := range found {
 		real, err := filepath.EvalSymlinks(f.name)
 		if err != nil {
 			return nil, fmt.Errorf("files: %w", err)
 		}
-		if !seen[real] {
-			seen[real] = true
+		if i, ok := seen[real]; !ok {
+			seen[real] = len(s.files)
 			s.files = append(s.files, f)
 			s.total += f.size
+		} else if f.name == real {
+			s.files[i] = f
 		}
 	}
+	slices.SortFunc(s.files, byName)
 	return s, nil
 }
 
