@@ -10,16 +10,19 @@ import (
 func commitLoop(ctx context.Context, job *Job, staged <-chan []*Commit, totals []Counts) error {
 	for first := range staged {
 		merged := make([]*Commit, len(job.Contracts))
-		merge(merged, first)
-		for more := true; more; {
+		err := merge(merged, first)
+		for more := true; more && err == nil; {
 			select {
 			case next, ok := <-staged:
 				if more = ok; ok {
-					merge(merged, next)
+					err = merge(merged, next)
 				}
 			default:
 				more = false
 			}
+		}
+		if err != nil {
+			return err
 		}
 		// Rejected messages are safe before the position that passes them is.
 		if job.Quarantine != nil {
@@ -45,8 +48,9 @@ func commitLoop(ctx context.Context, job *Job, staged <-chan []*Commit, totals [
 
 // merge adds commits to those of the same table. A partition belongs to one
 // worker, whose intervals follow each other, so two moves of one partition
-// join end to end.
-func merge(into []*Commit, add []*Commit) {
+// join end to end. Two workers that found different partitions when they began
+// may have dealt themselves the same one: that ends the run.
+func merge(into []*Commit, add []*Commit) error {
 	for _, c := range add {
 		old := into[c.Table]
 		if old == nil {
@@ -58,9 +62,13 @@ func merge(into []*Commit, add []*Commit) {
 		old.Ledger.Lower(c.Ledger)
 		for p, m := range c.Moves {
 			if before, ok := old.Moves[p]; ok {
+				if m.From != before.To.Next {
+					return fmt.Errorf("%s: was read to offset %d, and by another worker from %d on", p, before.To.Next, m.From)
+				}
 				m.From = before.From
 			}
 			old.Moves[p] = m
 		}
 	}
+	return nil
 }

@@ -311,3 +311,28 @@ func TestRunQuarantinesBeforeItCommits(t *testing.T) {
 		t.Errorf("quarantine (-want +got):\n%s", diff)
 	}
 }
+
+// Two workers that both read a partition, because each found other partitions
+// when it began, must not commit its rows twice.
+func TestRunRefusesAPartitionOfTwoWorkers(t *testing.T) {
+	p := pipeline.Partition{Topic: "events"}
+	messages := input(41, 40)
+	for range 50 {
+		sink := pipelinetest.NewSink(3)
+		j := job(sink, map[pipeline.Partition][]string{p: messages}, 10)
+		j.MaxBytes = 1 << 30
+		j.Workers = append(j.Workers, pipeline.Worker{
+			Source:  &pipelinetest.Source{Partition: p, Messages: messages, Size: 10},
+			Decoder: pipelinetest.Decoder{}, Stages: []pipeline.Stage{pipelinetest.Judge{}},
+		})
+		if _, err := pipeline.Run(context.Background(), j); err == nil {
+			t.Fatal("the run passed")
+		}
+		want, _ := want(map[pipeline.Partition][]string{p: messages})
+		for table := range want {
+			if got := len(sink.Rows(table)); got > len(want[table]) {
+				t.Fatalf("table %d holds %d rows of %d", table, got, len(want[table]))
+			}
+		}
+	}
+}
