@@ -160,6 +160,8 @@ func TestParseRecordProof(t *testing.T) {
 		{"null notice", with("privacy_notice", "null"), unproven},
 		{"without source", with("source", ""), unproven},
 		{"without system", with("source", `{"signal":"x"}`), unproven},
+		{"a system in a list", map[string]string{"source": "", "+": `"x":[{"system":"a"}],"y":{"system":"a"},"system":"a"`}, unproven},
+		{"a system further in", with("source", `{"x":{"system":"a"},"y":[{"system":"a"}]}`), unproven},
 		{"empty system", with("source", `{"system":""}`), unproven},
 		{"without time", with("event_time", ""), untimed},
 		{"implied", with("event_type", `"ImpliedConsent"`), unproven},
