@@ -1,6 +1,9 @@
 package schemas
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+)
 
 // dpvTerm takes the namespace off a DPV term. isTerm is false for a name that
 // has none.
@@ -74,13 +77,66 @@ func grantedPurpose(name string) Purpose {
 }
 
 // deniedPurpose gives what a denial under a purpose's name takes away: no less
-// than the name means, which is every purpose when it means several.
+// than the name means, which is every purpose when it means several, or is a
+// DPV term that is not known here and may. A denial is not held to the exact
+// spelling either: case, space, hyphens and the namespace of a DPV term do not
+// matter. A plain name that is like none of these is no purpose of ours.
 func deniedPurpose(name string) (p Purpose, every bool) {
 	if name == anyPurpose {
 		return NoPurpose, true
 	}
-	p, every, _ = dpvPurpose(name)
-	return p, every
+	if p, every, _ = dpvPurpose(name); p != NoPurpose || every {
+		return p, every
+	}
+	term, isTerm := name, false
+	if cut := strings.LastIndexAny(name, ":#/"); cut >= 0 && strings.Contains(strings.ToLower(name[:cut]), "dpv") {
+		term, isTerm = name[cut+1:], true
+	}
+	term = bareName(term)
+	if term == anyPurpose {
+		return NoPurpose, true
+	}
+	for p := Necessary; p < numPurposes && !isTerm; p++ {
+		if bareName(p.String()) == term {
+			return p, false
+		}
+	}
+	for i := range dpvPurposes {
+		if t := &dpvPurposes[i]; bareName(t.term) == term {
+			return t.purpose, t.purpose == NoPurpose
+		}
+	}
+	return NoPurpose, isTerm
+}
+
+// bareName leaves out what only tells spellings of a name apart.
+func bareName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || unicode.IsSpace(r) {
+			return -1
+		}
+		return unicode.ToLower(r)
+	}, name)
+}
+
+// dpvPurposes are the DPV terms that are known here.
+var dpvPurposes = [...]struct {
+	term    string
+	purpose Purpose // NoPurpose when the term means more than one of ours
+	exact   bool    // false when it means less or more than the purpose
+}{
+	{"ServiceProvision", Necessary, true},
+	{"ServiceUsageAnalytics", Analytics, true},
+	{"ServicePersonalisation", Functional, true},
+	{"PersonalisedAdvertising", PersonalisedAdvertising, true},
+	{"SocialMediaMarketing", SocialMediaMarketing, true},
+	{"SellDataToThirdParties", ThirdPartySharing, true},
+	{"Profiling", Profiling, true},
+	{"TargetedAdvertising", PersonalisedAdvertising, false},
+	{"DirectMarketing", NoPurpose, false},
+	{"Marketing", NoPurpose, false},
+	{"Advertising", NoPurpose, false},
+	{"Personalisation", NoPurpose, false},
 }
 
 // dpvPurpose finds a purpose by our name or that of DPV. exact is false when
@@ -91,25 +147,10 @@ func dpvPurpose(name string) (p Purpose, every, exact bool) {
 		p, exact = ParsePurpose(name)
 		return p, false, exact
 	}
-	switch term {
-	case "ServiceProvision":
-		return Necessary, false, true
-	case "ServiceUsageAnalytics":
-		return Analytics, false, true
-	case "ServicePersonalisation":
-		return Functional, false, true
-	case "PersonalisedAdvertising":
-		return PersonalisedAdvertising, false, true
-	case "SocialMediaMarketing":
-		return SocialMediaMarketing, false, true
-	case "SellDataToThirdParties":
-		return ThirdPartySharing, false, true
-	case "Profiling":
-		return Profiling, false, true
-	case "TargetedAdvertising":
-		return PersonalisedAdvertising, false, false
-	case "DirectMarketing", "Marketing", "Advertising", "Personalisation":
-		return NoPurpose, true, false
+	for i := range dpvPurposes {
+		if t := &dpvPurposes[i]; t.term == term {
+			return t.purpose, t.purpose == NoPurpose, t.exact
+		}
 	}
 	return NoPurpose, false, false
 }
