@@ -22,6 +22,10 @@
 //   - A value that cannot be read denies its key until a record with a higher
 //     version than the key had comes: an erasure every purpose of its
 //     identifier, a link both its ends, until the same link can be read.
+//   - A withdrawal or an objection under a purpose that is not known here takes
+//     back something, and nobody can say what: it is one for every purpose, and
+//     so is a value under such a purpose that cannot be read. Grants and
+//     refusals under it say nothing, for nothing is in force under that name.
 //   - An erasure is about the identifier, whichever key it came under. No
 //     version, tombstone or later record undoes it.
 //   - A message of which nobody can say whom it concerns is an error, and the

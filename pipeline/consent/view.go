@@ -100,12 +100,12 @@ type action uint8
 const (
 	ignore action = iota // a purpose that no contract can name
 	add
+	addEvery // what takes back something under such a purpose: everything, then
 	link
 	bury
 	buryNone // a tombstone that changes nothing
 	deny
 	denyLink
-	denyNone // an unreadable value for a purpose that no contract can name
 )
 
 // change is one ledger message, read.
@@ -216,7 +216,8 @@ func (v *View) unreadable(key []byte, partial *schemas.Record) (c change, err er
 	case r.Verb == schemas.Erase:
 		c.entry.Purpose = brokenErasure
 	case unnamed(&r):
-		c.action = denyNone
+		// It may have been a withdrawal.
+		c.entry.Purpose = everyPurpose
 	}
 	return c, nil
 }
@@ -242,6 +243,9 @@ func (v *View) resolve(r *schemas.Record) (change, error) {
 	case r.Verb == schemas.Erase || r.Every:
 	case !schemas.AllPurposes.Has(r.Purpose):
 		c.action = ignore
+		if r.Verb == schemas.Withdraw || r.Verb == schemas.Object {
+			c.action, c.entry.Purpose = addEvery, everyPurpose
+		}
 	}
 	return c, nil
 }
@@ -304,10 +308,11 @@ func (v *View) change(c *change, n *node) {
 	case denyLink:
 		stats.Unreadable++
 		s.denyLink(s.node(&c.token), s.node(&c.other))
-	case denyNone:
-		stats.Unreadable++
-	case add:
+	case add, addEvery:
 		stats.Records++
+		if c.action == addEvery {
+			stats.UnknownPurposes++
+		}
 		if n == nil {
 			n = s.nodes.at(s.node(&c.token))
 		}

@@ -92,7 +92,7 @@ func TestApplyUnreadable(t *testing.T) {
 		{"a purpose", "user_id:a|direct_marketing_email", "{", nil, map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"an empty value is no tombstone", "user_id:a|analytics", "", nil, map[string]schemas.Reason{"a": schemas.ConsentGiven}},
 		{"another purpose", "user_id:a|analytics", "{", nil, map[string]schemas.Reason{"a": schemas.ConsentGiven}},
-		{"an unknown purpose", "user_id:a|newsletter", "{", nil, map[string]schemas.Reason{"a": schemas.ConsentGiven}},
+		{"an unknown purpose", "user_id:a|newsletter", "{", nil, map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"every purpose", "user_id:a|*", "{", nil, map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"a purpose, lifted", "user_id:a|direct_marketing_email", "{", []say{of(user("a"), grant(email, 2))},
 			map[string]schemas.Reason{"a": schemas.ConsentGiven}},
@@ -110,8 +110,8 @@ func TestApplyUnreadable(t *testing.T) {
 			map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"without a key, another purpose is denied", "", broken + `,"purpose":"analytics","event_state":"?"}`, nil,
 			map[string]schemas.Reason{"a": schemas.ConsentGiven}},
-		{"without a key, an unknown purpose denies nothing", "", broken + `,"purpose":"newsletter","event_state":"?"}`, nil,
-			map[string]schemas.Reason{"a": schemas.ConsentGiven}},
+		{"without a key, an unknown purpose denies all", "", broken + `,"purpose":"newsletter","event_state":"?"}`, nil,
+			map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"under an unknown purpose, what could be read is denied", "user_id:a|newsletter", broken + `,"purpose":"*","event_state":"?"}`, nil,
 			map[string]schemas.Reason{"a": schemas.NoRecord, "b": schemas.ConsentGiven}},
 		{"without a key or a purpose, everything is denied", "", broken + `,"event_state":"?"}`, nil,
@@ -209,6 +209,36 @@ func TestApplyErrors(t *testing.T) {
 		if n, err := v.ApplyRecords([]schemas.Record{of(user("a"), grant(email, 1)).Record, r}); n != 1 || err == nil {
 			t.Errorf("%s: applied %d: %v", name, n, err)
 		}
+	}
+}
+
+func TestUnknownPurposes(t *testing.T) {
+	given := []say{of(user("a"), grant(email, 2)), of(user("b"), grant(email, 2))}
+	for _, c := range []struct {
+		name string
+		say  say
+		then []say
+		want schemas.Reason // of a
+	}{
+		{"a grant says nothing", grant(schemas.NoPurpose, 3), nil, schemas.ConsentGiven},
+		{"a refusal says nothing", refuse(schemas.NoPurpose, 3), nil, schemas.ConsentGiven},
+		{"a withdrawal is of everything", withdraw(schemas.NoPurpose, 3), nil, schemas.Withdrawn},
+		{"an objection is to everything", object(schemas.NoPurpose, 3), nil, schemas.Objected},
+		{"a purpose beyond the list is not known either", withdraw(schemas.Purpose(60), 3), nil, schemas.Withdrawn},
+		{"what was given later holds", withdraw(schemas.NoPurpose, 3), []say{of(user("a"), grant(email, 4).v(3))}, schemas.ConsentGiven},
+		{"what was given before does not", withdraw(schemas.NoPurpose, 3), []say{of(user("a"), grant(email, 2).v(9))}, schemas.Withdrawn},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := newView(t, Options{})
+			apply(t, v, append(given, append([]say{of(user("a"), c.say)}, c.then...)...)...)
+			d := decideRows(t, v, contract(), row{time: 5, user: "a"}, row{time: 5, user: "b"})
+			if d[0].Reason != c.want || d[1].Reason != schemas.ConsentGiven {
+				t.Errorf("reason %s, want %s; of another subject %s", d[0].Reason, c.want, d[1].Reason)
+			}
+			if n := v.Stats().UnknownPurposes; n != 1 {
+				t.Errorf("%d unknown purposes are counted", n)
+			}
+		})
 	}
 }
 
