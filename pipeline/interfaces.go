@@ -21,6 +21,18 @@ type Source interface {
 	Close() error
 }
 
+// Prover is a Source that also proves positions that reading does not begin
+// at. Tables may stand at different positions; reading begins at the lowest, or
+// at the beginning where a table has none, and each table skips what it holds
+// already. That is only right while the partition still is the one that every
+// one of them was read from, with nothing lost in between.
+type Prover interface {
+	// Prove gives, for each table, its positions. It is called before Open, and
+	// a mark that no longer fits its partition is an error as one that reading
+	// begins at. A partition's marks do not change until it has been read.
+	Prove(held []Positions)
+}
+
 // Decoder makes columns of messages. Only one goroutine uses it.
 type Decoder interface {
 	// Decode reads the messages values[i] of arena; times[i] is a message's

@@ -336,3 +336,44 @@ func TestRunRefusesAPartitionOfTwoWorkers(t *testing.T) {
 		}
 	}
 }
+
+// proving remembers what it was told to prove, and refuses what does not fit.
+type proving struct {
+	*pipelinetest.Source
+	first int64 // the messages before it are gone
+	held  []pipeline.Positions
+}
+
+func (s *proving) Prove(held []pipeline.Positions) { s.held = held }
+
+func (s *proving) Open(ctx context.Context, from pipeline.Positions) error {
+	for _, held := range append(s.held, from) {
+		if at, ok := held[s.Partition]; ok && at.Next < s.first {
+			return fmt.Errorf("%s: offset %d is gone", s.Partition, at.Next)
+		}
+	}
+	if _, ok := from[s.Partition]; !ok {
+		from = pipeline.Positions{s.Partition: {Next: s.first}}
+	}
+	return s.Source.Open(ctx, from)
+}
+
+// A table without a position has reading begin where the partition does now.
+// What the other tables have not read yet may be gone by then; that is a loss
+// and not a place to begin at.
+func TestRunProvesEveryPosition(t *testing.T) {
+	p := pipeline.Partition{Topic: "events"}
+	messages := input(51, 60)
+	for first, lost := range map[int64]bool{10: false, 40: true} {
+		sink := pipelinetest.NewSink(3)
+		seen := &pipeline.Commit{Table: red, Moves: map[pipeline.Partition]pipeline.Move{p: {To: pipeline.Mark{Next: 30}}}}
+		if err := sink.Commit(context.Background(), seen); err != nil {
+			t.Fatal(err)
+		}
+		j := job(sink, map[pipeline.Partition][]string{p: messages}, 10)
+		j.Workers[0].Source = &proving{Source: j.Workers[0].Source.(*pipelinetest.Source), first: first}
+		if _, err := pipeline.Run(context.Background(), j); (err != nil) != lost {
+			t.Errorf("messages from %d on, red stands at 30: error %v", first, err)
+		}
+	}
+}

@@ -66,6 +66,9 @@ func (w *worker) run(stop, work context.Context) (err error) {
 	defer cancel()
 	defer context.AfterFunc(work, cancel)()
 
+	if p, ok := w.src.(Prover); ok {
+		p.Prove(w.held)
+	}
 	if err := w.src.Open(stop, lowest(w.held)); err != nil {
 		if stop.Err() != nil {
 			return nil

@@ -296,6 +296,35 @@ func TestPositionsAreChecked(t *testing.T) {
 	}
 }
 
+// A table that was added begins at the first line. The marks of the others are
+// still held against the file: they skip what they are said to hold.
+func TestPositionsOfOtherTablesAreChecked(t *testing.T) {
+	path := write(t, t.TempDir(), "x.jsonl", []byte("a\nb\n"))
+	p := pipeline.Partition{Topic: path}
+	first, err := readAll(t, Options{Paths: []string{path}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for content, want := range map[string]string{"a\nb\n": "", "a\nb\nc\n": "", "other\nlines\n": "does not begin as it did", "a\n": "has 2 bytes"} {
+		write(t, filepath.Dir(path), "x.jsonl", []byte(content))
+		set, err := NewSet(Options{Paths: []string{path}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := set.Source()
+		s.Prove([]pipeline.Positions{{}, {p: first.marks[p]}})
+		r := read{make(map[string][]line), make(pipeline.Positions)}
+		err = drain(t, s, nil, &r)
+		var refused *PositionError
+		if want == "" && err != nil || want != "" && (!errors.As(err, &refused) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: error %v, want one with %q", content, err, want)
+		}
+		if n := int64(strings.Count(content, "\n")); want == "" && r.marks[p].Next != n {
+			t.Errorf("%q: read to line %d, want %d", content, r.marks[p].Next, n)
+		}
+	}
+}
+
 func mustAnchor(t testing.TB, path string) string {
 	t.Helper()
 	got, err := readAll(t, Options{Paths: []string{path}}, nil)

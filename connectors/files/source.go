@@ -14,6 +14,7 @@ import (
 type Source struct {
 	set    *Set
 	from   pipeline.Positions
+	held   []pipeline.Positions // of every table
 	opened bool
 	dec    decoders
 	split  splitter
@@ -25,7 +26,13 @@ type Source struct {
 	anchor anchor
 }
 
-var _ pipeline.Source = (*Source)(nil)
+var _ interface {
+	pipeline.Source
+	pipeline.Prover
+} = (*Source)(nil)
+
+// Prove gives positions that are to be checked besides those to begin at.
+func (s *Source) Prove(held []pipeline.Positions) { s.held = held }
 
 // Open takes the positions; each file's is checked when the file is opened.
 func (s *Source) Open(_ context.Context, from pipeline.Positions) error {
@@ -95,25 +102,41 @@ func (s *Source) begin() error {
 	return nil
 }
 
-// check compares the file with the mark of an earlier run, and makes the
-// anchor of this one.
+// check compares the file with the mark of an earlier run and those of Prove,
+// and makes the anchor of this one.
 func (s *Source) check(in *input) (next int64, finished bool, err error) {
-	if mark, ok := s.from[pipeline.Partition{Topic: s.file.name}]; ok {
-		a, ok := parseAnchor(mark.Anchor)
-		if !ok {
-			return 0, false, refuse("the anchor of its position is not one of a file")
-		}
-		if mark.Next < 0 {
-			return 0, false, refuse("its position is %d", mark.Next)
-		}
-		if finished, err = a.check(in.f, in.size); err != nil || finished {
-			return 0, finished, err
+	p := pipeline.Partition{Topic: s.file.name}
+	mark, ok := s.from[p]
+	if ok {
+		if finished, err = checkMark(in, mark); err != nil {
+			return 0, false, err
 		}
 		next = mark.Next
+	}
+	for _, held := range s.held {
+		if other, ok := held[p]; ok && other != mark {
+			if _, err := checkMark(in, other); err != nil {
+				return 0, false, err
+			}
+		}
+	}
+	if finished {
+		return 0, true, nil
 	}
 	s.anchor = anchor{size: in.size, state: part}
 	s.anchor.head, err = headHash(in.f, in.size)
 	return next, false, err
+}
+
+func checkMark(in *input, mark pipeline.Mark) (finished bool, err error) {
+	a, ok := parseAnchor(mark.Anchor)
+	if !ok {
+		return false, refuse("the anchor of its position is not one of a file")
+	}
+	if mark.Next < 0 {
+		return false, refuse("its position is %d", mark.Next)
+	}
+	return a.check(in.f, in.size)
 }
 
 // read makes the next chunk, unless there is nothing to tell.

@@ -25,6 +25,7 @@ type Events struct {
 	worker  int
 	workers int
 
+	held    []pipeline.Positions // of every table
 	fetcher *fetcher
 	chunk   pipeline.Chunk
 	large   []int32
@@ -33,7 +34,10 @@ type Events struct {
 	positions map[pipeline.Partition]int64
 }
 
-var _ pipeline.Source = (*Events)(nil)
+var _ interface {
+	pipeline.Source
+	pipeline.Prover
+} = (*Events)(nil)
 
 // Events makes the source of one worker of several: partitions go round, in
 // the order of the topics and of their numbers, beginning with worker 0.
@@ -55,6 +59,9 @@ func (c *Cluster) Events(topics []string, worker, workers int) (*Events, error) 
 	}
 	return e, nil
 }
+
+// Prove gives positions that Open is to check besides those to begin at.
+func (e *Events) Prove(held []pipeline.Positions) { e.held = held }
 
 // Open finds the worker's partitions and where to begin in each. Every topic
 // must be there, and every position must still be what it was: at or after the
@@ -119,22 +126,33 @@ func (e *Events) open(ctx context.Context, c *client, from pipeline.Positions) e
 	return nil
 }
 
-// start checks where reading p is to go on.
+// start gives where reading p is to go on, and checks that mark and those of
+// Prove.
 func (e *Events) start(ctx context.Context, c *client, p pipeline.Partition, from pipeline.Positions, first, last int64, strict bool) (int64, error) {
-	mark, ok := from[p]
-	if !ok {
-		return first, nil
+	next := first
+	var marks []pipeline.Mark
+	if mark, ok := from[p]; ok {
+		next = mark.Next
+		marks = append(marks, mark)
 	}
-	if mark.Next < first || mark.Next > last {
-		return 0, &PositionError{Partition: p, Next: mark.Next, Start: first, End: last}
+	for _, held := range e.held {
+		if mark, ok := held[p]; ok && !slices.Contains(marks, mark) {
+			marks = append(marks, mark)
+		}
 	}
-	if mark.Anchor == "" || mark.Next == first || !strict {
-		return mark.Next, nil
+	for _, mark := range marks {
+		if mark.Next < first || mark.Next > last {
+			return 0, &PositionError{Partition: p, Next: mark.Next, Start: first, End: last}
+		}
+		if mark.Anchor == "" || mark.Next == first || !strict {
+			continue
+		}
+		err := c.begin(ctx, func(ctx context.Context) error { return c.checkAnchor(ctx, p, mark) })
+		if err != nil {
+			return 0, err
+		}
 	}
-	err := c.begin(ctx, func(ctx context.Context) error {
-		return c.checkAnchor(ctx, p, mark)
-	})
-	return mark.Next, err
+	return next, nil
 }
 
 // share deals the partitions out.

@@ -278,7 +278,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"below the log start", "x", pipeline.Mark{Next: 5}, "x/0: offset 5 was deleted before it was read: the log starts at 40"},
 		{"past the end", "x", pipeline.Mark{Next: 51}, "x/0: offset 51 is past the end 50: the topic was recreated or truncated"},
 		{"another anchor", "x", anchored, "x/0: what stands before offset 50 is not what was read: the topic was recreated or truncated"},
-		{"no topic", "nowhere", pipeline.Mark{}, "topic nowhere: no such topic"},
+		{"no topic", "nowhere", pipeline.Mark{}, "gave up after 100ms: topic nowhere: no such topic"},
 	} {
 		e, err := c.Events([]string{test.topic}, 0, 1)
 		if err != nil {
@@ -290,6 +290,32 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 	open(t, c, pipeline.Positions{{Topic: "other"}: anchored}, "other") // positive control
+
+	// Positions that reading does not begin at are held to the same.
+	for _, test := range []struct {
+		topic string
+		held  []pipeline.Positions
+		from  pipeline.Positions
+		want  string
+	}{
+		{"x", []pipeline.Positions{{}, {{Topic: "x"}: {Next: 5}}}, nil, "offset 5 was deleted before it was read"},
+		{"x", []pipeline.Positions{{{Topic: "x"}: {Next: 45}}, {{Topic: "x"}: {Next: 51}}}, pipeline.Positions{{Topic: "x"}: {Next: 45}}, "offset 51 is past the end 50"},
+		{"x", []pipeline.Positions{{{Topic: "x"}: anchored}, {}}, nil, "what stands before offset 50 is not what was read"},
+		{"other", []pipeline.Positions{{{Topic: "other"}: anchored}, {}}, nil, ""},
+	} {
+		e, err := c.Events([]string{test.topic}, 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Prove(test.held)
+		err = e.Open(bounded(t), test.from)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("error %v, want one with %q", err, test.want)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestDataDeletedWhileReadingStops(t *testing.T) {
