@@ -24,6 +24,8 @@ func (cheap) Token(kind schemas.IdentifierKind, value []byte) (t schemas.Token) 
 	return t
 }
 
+func (cheap) Current(t schemas.Token) schemas.Token { return t }
+
 func (c cheap) Tokens(kind schemas.IdentifierKind, values *array.BinaryView, dst []schemas.Token) {
 	for i := range dst {
 		if values.IsValid(i) {

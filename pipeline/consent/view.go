@@ -18,6 +18,9 @@ type Tokens interface {
 	// Token gives the token of one identifier, zero if value is empty or is
 	// nothing that the kind can be. It does not keep value.
 	Token(kind schemas.IdentifierKind, value []byte) schemas.Token
+	// Current gives the token that Token makes today of an identifier whose
+	// token was once token, zero if it cannot be one of these tokens.
+	Current(token schemas.Token) schemas.Token
 	// Tokens sets dst[i] to the token of values[i], zero where that is null,
 	// empty, or nothing that the kind can be.
 	Tokens(kind schemas.IdentifierKind, values *array.BinaryView, dst []schemas.Token)
@@ -252,7 +255,11 @@ func (v *View) resolve(r *schemas.Record) (change, error) {
 
 // token gives the token of a principal.
 func (v *View) token(token schemas.Token, raw schemas.Subject) (schemas.Token, error) {
-	if token.IsZero() && !raw.IsZero() {
+	switch {
+	case !token.IsZero():
+		// Under the token of an earlier key epoch no row would find it.
+		token = v.tokens.Current(token)
+	case !raw.IsZero():
 		// Revealed to make the key under which the view knows the subject.
 		v.name = append(v.name[:0], raw.Reveal()...)
 		token = v.tokens.Token(raw.Kind, v.name)

@@ -212,6 +212,24 @@ func TestApplyErrors(t *testing.T) {
 	}
 }
 
+// A ledger of tokens outlives the keys that made them.
+func TestTokensOfAnotherEpoch(t *testing.T) {
+	token := hashed{}.Token(schemas.UserID, []byte("a"))
+	token[0] = earlier
+	v := newView(t, Options{})
+	apply(t, v, of(user("a"), grant(email, 1)), say{schemas.Record{Verb: schemas.Withdraw, Token: token, Purpose: email, Time: 2, Version: 2}})
+	if d := decideRows(t, v, contract(), row{time: 5, user: "a"}); d[0].Reason != schemas.Withdrawn {
+		t.Errorf("withdrawn under the token of an earlier epoch: %s", d[0].Reason)
+	}
+	if n := v.Stats().Identifiers; n != 1 {
+		t.Errorf("one identifier counts as %d", n)
+	}
+	token[0] = 3
+	if n, err := v.ApplyRecords(records(say{schemas.Record{Verb: schemas.Withdraw, Token: token, Purpose: email, Time: 2, Version: 2}})); n != 0 || err == nil {
+		t.Errorf("applied %d records of an epoch that is not known: %v", n, err)
+	}
+}
+
 func TestUnknownPurposes(t *testing.T) {
 	given := []say{of(user("a"), grant(email, 2)), of(user("b"), grant(email, 2))}
 	for _, c := range []struct {

@@ -92,16 +92,30 @@ func (d *Domain) TokensAt(kind schemas.IdentifierKind, values *array.BinaryView,
 	}
 }
 
+// Current gives the token that stands today for one that was made in an earlier
+// epoch of the domain, which is the token itself in the epoch of today. It is
+// zero for a token of an epoch that the keyset does not have.
+func (d *Domain) Current(t schemas.Token) schemas.Token {
+	if int(t.Epoch()) > len(d.macs) || t.Epoch() == 0 {
+		return schemas.Token{}
+	}
+	return d.advance(t)
+}
+
 // make follows the chain of epochs, as FORMAT.md says.
 func (d *Domain) make(kind schemas.IdentifierKind, value []byte) schemas.Token {
 	value = d.normalizer.Identifier(kind, value)
 	if len(value) == 0 {
 		return schemas.Token{}
 	}
-	t := d.macs[0].token(1, d.labels[kind], value)
-	for i, m := range d.macs[1:] {
+	return d.advance(d.macs[0].token(1, d.labels[kind], value))
+}
+
+// advance makes the token of the last epoch of one of any other.
+func (d *Domain) advance(t schemas.Token) schemas.Token {
+	for epoch := int(t.Epoch()) + 1; epoch <= len(d.macs); epoch++ {
 		d.previous = t
-		t = m.token(uint8(i+2), d.chain, d.previous[:])
+		t = d.macs[epoch-1].token(uint8(epoch), d.chain, d.previous[:])
 	}
 	return t
 }

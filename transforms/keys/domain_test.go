@@ -109,6 +109,26 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// The token of any epoch leads to that of the last, as a table's do when it is
+// given new ones.
+func TestCurrent(t *testing.T) {
+	now := domainOf(t, fixedKeyset(t, 3), "ledger", Options{})
+	want := now.Token(schemas.UserID, []byte("7"))
+	for epochs := 1; epochs <= 3; epochs++ {
+		then := domainOf(t, fixedKeyset(t, epochs), "ledger", Options{}).Token(schemas.UserID, []byte("7"))
+		if got := now.Current(then); got != want {
+			t.Errorf("the token of epoch %d became %s, want %s", epochs, uuid(got), uuid(want))
+		}
+	}
+	later := domainOf(t, fixedKeyset(t, 4), "ledger", Options{}).Token(schemas.UserID, []byte("7"))
+	if got := now.Current(later); !got.IsZero() {
+		t.Errorf("the token of an epoch without a key became %s", uuid(got))
+	}
+	if got := now.Current(schemas.Token{}); !got.IsZero() {
+		t.Errorf("no token became %s", uuid(got))
+	}
+}
+
 // TestMAC checks the core against the vectors of RFC 4231.
 func TestMAC(t *testing.T) {
 	for _, c := range []struct {
