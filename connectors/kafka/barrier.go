@@ -7,6 +7,8 @@ import (
 	"maps"
 	"time"
 
+	kafkago "github.com/segmentio/kafka-go"
+
 	"lupa/pipeline"
 )
 
@@ -117,7 +119,9 @@ func (l *Ledger) ends(ctx context.Context) (map[pipeline.Partition]int64, error)
 }
 
 // tryEnds asks once. Partitions that were added since Start hold records that
-// the view does not follow, so they fail it.
+// the view does not follow, so they fail it. So does an end before what was
+// applied already: a broker that leads no more, or a log that was cut, does not
+// know what was acknowledged last.
 func (l *Ledger) tryEnds(ctx context.Context) (map[pipeline.Partition]int64, error) {
 	leaders, err := l.client.leaders(ctx, []string{l.topic})
 	if err != nil {
@@ -126,7 +130,16 @@ func (l *Ledger) tryEnds(ctx context.Context) (map[pipeline.Partition]int64, err
 	if len(leaders) != len(l.parts) {
 		return nil, fmt.Errorf("topic %s: %w", l.topic, errGrown)
 	}
-	return l.client.offsets(ctx, l.parts, logEnd)
+	l.mu.Lock()
+	applied := maps.Clone(l.applied)
+	l.mu.Unlock()
+	ends, err := l.client.offsets(ctx, l.parts, logEnd)
+	for p, end := range ends {
+		if end < applied[p] {
+			return nil, fmt.Errorf("%s: ends at %d, %d was applied: %w", p, end, applied[p], kafkago.OffsetNotAvailable)
+		}
+	}
+	return ends, err
 }
 
 // reach waits until everything before ends is applied.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,6 +230,42 @@ func TestMissingOffsetsFail(t *testing.T) {
 	defer cancel()
 	if v, err := l.Barrier(ctx); err == nil {
 		t.Fatalf("a partition that is not in the answer passed: %v", v)
+	}
+}
+
+// A broker that has lost the lead without knowing, or a topic that was made
+// anew, answers with an end that was passed already. It says nothing about what
+// was acknowledged since.
+func TestStaleEndsFail(t *testing.T) {
+	k := fake(t, kfake.NumBrokers(1))
+	topic(t, k, "x", 1, "delete")
+	p := producer(t, k)
+	putKey(t, p, 0, "a", []byte("granted"))
+	putKey(t, p, 0, "a", []byte("granted again"))
+	view := &table{}
+	l := follow(t, connect(t, k), view, LedgerOptions{})
+	end := int64(2)
+	k.ControlKey(int16(kmsg.ListOffsets), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		res := r.(*kmsg.ListOffsetsRequest).ResponseKind().(*kmsg.ListOffsetsResponse)
+		rp := kmsg.NewListOffsetsResponseTopicPartition()
+		rp.Offset = atomic.LoadInt64(&end)
+		res.Topics = []kmsg.ListOffsetsResponseTopic{{Topic: "x", Partitions: []kmsg.ListOffsetsResponseTopicPartition{rp}}}
+		return res, nil, true
+	})
+	if _, err := l.Barrier(bounded(t)); err != nil { // positive control
+		t.Fatal(err)
+	}
+	atomic.StoreInt64(&end, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if v, err := l.Barrier(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("passed at %v with error %v", v, err)
+	}
+	putKey(t, p, 0, "a", []byte("withdrawn"))
+	atomic.StoreInt64(&end, 3)
+	if _, err := l.Barrier(bounded(t)); err != nil || view.copy()["a"] != "withdrawn" {
+		t.Fatal(err)
 	}
 }
 
