@@ -33,10 +33,8 @@ func (p *contractParser) check(c *Contract, top int, own map[string]*yaml.Node) 
 		p.checkPersonal(c, top, own)
 		return
 	}
-	for i := range c.Fields {
-		if f := &c.Fields[i]; f.Category.Personal() && f.Treatment.Technique != Drop && !p.columns[i].categoryBad && f.Category != "" {
-			p.problem(f.Line, "column %s: %s is personal, but no column of the contract has an identifier by which consent could be found", f.Name, f.Category)
-		}
+	if len(c.Fields) > 0 { // a table about nobody would need a basis other than consent
+		p.problem(top, "contract: no column has the custom property identifier, so there is nobody whose consent could be asked for; allowed: %s", strings.Join(IdentifierKinds(), ", "))
 	}
 }
 

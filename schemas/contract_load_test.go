@@ -72,11 +72,24 @@ status: active
 schema:
   - name: TABLE
     properties:
-      - name: id
+      - name: customer
         logicalType: string
         customProperties:
-          - {property: path, value: id}
-          - {property: fidesDataCategories, value: [system.operations]}
+          - {property: path, value: customer.id}
+          - {property: fidesDataCategories, value: [user.unique_id]}
+          - {property: treatment, value: {technique: pseudonymize}}
+          - {property: identifier, value: user_id}
+      - name: at
+        logicalType: timestamp
+        customProperties:
+          - {property: path, value: at}
+          - {property: fidesDataCategories, value: [user.telemetry]}
+          - {property: treatment, value: {technique: keep}}
+customProperties:
+  - {property: purposes, value: [analytics]}
+  - {property: legalBasis, value: eu-gdpr:A6-1-a}
+  - {property: domain, value: warehouse}
+  - {property: eventTime, value: at}
 `
 
 func writeContracts(t *testing.T, files map[string]string) string {

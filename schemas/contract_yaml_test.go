@@ -101,13 +101,6 @@ func TestGoodContractDefaults(t *testing.T) {
 	if c.OnDeny != DropRow || c.Prospective || c.RetentionDays != 0 || c.EventTime != 1 {
 		t.Errorf("got %v, %v, %d, %d; want drop, not prospective, no retention, event time 1", c.OnDeny, c.Prospective, c.RetentionDays, c.EventTime)
 	}
-	c = readGood(t, "impersonal")
-	if c.Personal() || c.EventTime != -1 || c.RetentionDays != 730 {
-		t.Errorf("got personal %v, event time %d, retention %d; want none, -1, 730", c.Personal(), c.EventTime, c.RetentionDays)
-	}
-	if got := []ColumnType{c.Fields[0].Column(), c.Fields[1].Column()}; !cmp.Equal(got, []ColumnType{StringColumn, NoColumn}) {
-		t.Errorf("columns %v, want the field that is not personal kept and the other dropped", got)
-	}
 }
 
 func readGood(t *testing.T, name string) *Contract {
