@@ -44,7 +44,8 @@
 // ±hh:mm. A second 60 is the first of the next minute. Date is YYYY-MM-DD.
 //
 // A field that coerces also takes: for Text, a number or boolean in its exact
-// spelling; for the other types, a text that spells a JSON number or boolean
+// spelling, but for an identity, where a whole number of 64 bits is its digits,
+// however it is spelled; for the other types, a text that spells a JSON number or boolean
 // and nothing else; for Timestamp, a date (its midnight, UTC), a date-time
 // without zone (UTC), and the time since 1970 as a number or its text: seconds
 // from 1e8 and below 1e10, milliseconds from 1e11 and below 1e13, both from

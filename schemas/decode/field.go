@@ -3,6 +3,7 @@ package decode
 import (
 	"bytes"
 	"math"
+	"strconv"
 
 	"lupa/schemas"
 )
@@ -114,12 +115,25 @@ func (f *field) meaning(v *values, s int32) (o outcome, word uint64, b []byte) {
 		if v.kinds[s] == nested || !f.coerce {
 			return wrong, 0, nil
 		}
-		b = v.raw(v.spans[s])
+		b, _ = f.spelling(v, s)
 	}
 	if len(b) == 0 {
 		return empty, 0, nil
 	}
 	return given, 0, b
+}
+
+// spelling gives the text of a bare value. 12, 12.0 and 1.2e1 are one number,
+// so they are one identity: all are 12, and written says that it was none of
+// them but a spelling made here.
+func (f *field) spelling(v *values, s int32) (b []byte, written bool) {
+	b = v.raw(v.spans[s])
+	if f.identity && v.kinds[s] == number && (bytes.ContainsAny(b, ".eE") || string(b) == "-0") {
+		if n, ok := parseInteger(b); ok {
+			return strconv.AppendInt(nil, n, 10), true
+		}
+	}
+	return b, false
 }
 
 // convert gives a slot's value as the word that stands for it in a column of

@@ -87,6 +87,9 @@ func (d *JSON) Decode(arena []byte, values []schemas.Span, times []int64) ([]sch
 	for i, s := range values {
 		d.message(int32(i), s, times[i])
 	}
+	if len(w.side) > math.MaxInt32 {
+		return nil, nil, fmt.Errorf("decode: %d bytes of text with escapes in one arena, views reach 2 GiB", len(w.side))
+	}
 	d.finish()
 	return d.rows, d.rejects, nil
 }

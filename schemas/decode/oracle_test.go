@@ -199,6 +199,9 @@ func oracleConvert(f *schemas.Field, v any) (any, bool) {
 		case string:
 			return v, true
 		case json.Number:
+			if r := oracleRat(v); len(f.Identifiers) > 0 && r != nil && r.IsInt() && r.Num().IsInt64() {
+				return r.Num().String(), f.Coerce
+			}
 			return v.String(), f.Coerce
 		case bool:
 			return strconv.FormatBool(v), f.Coerce

@@ -193,6 +193,12 @@ func (f *field) fillText(v *values, r int, slot int32) schemas.Reason {
 		if !f.coerce {
 			return schemas.WrongType
 		}
+		if b, written := f.spelling(v, slot); written {
+			from := len(v.side)
+			v.side = append(v.side, b...)
+			f.column.setSide(r, v.side, uint32(from), uint32(len(b)))
+			return schemas.NoReason
+		}
 	}
 	f.column.setArena(r, v.arena, v.spans[slot].Off, v.spans[slot].Len)
 	return schemas.NoReason
