@@ -163,6 +163,49 @@ func TestWorkersShareAllPartitions(t *testing.T) {
 	}
 }
 
+// What is fetched ahead is bounded by bytes, not by the number of partitions.
+func TestFetchingAheadIsBounded(t *testing.T) {
+	const partitions, batches, size = 32, 6, 32 << 10
+	k := fake(t, kfake.NumBrokers(1))
+	topic(t, k, "x", partitions, "delete")
+	p := producer(t, k, kgo.ProducerBatchCompression(kgo.NoCompression()))
+	value := strings.Repeat("v", size)
+	for range batches {
+		for id := range int32(partitions) {
+			put(t, p, "x", id, value)
+		}
+	}
+	e := open(t, connect(t, k, func(o *Options) { o.FetchBytes, o.FetchWait = size*3/2, 5*time.Millisecond }), nil, "x")
+	e.fetcher.ahead = 4 * size
+	answer := partitions * (size + 1000)
+	for got := 0; got < partitions*batches; {
+		c, err := e.Next(bounded(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c != nil {
+			got += len(c.Values)
+		}
+		for len(e.fetcher.flights) > 0 {
+			e.fetcher.land(<-e.fetcher.landed)
+		}
+		waiting := make(map[*frame]int)
+		for _, w := range e.fetcher.ready {
+			waiting[w.frame] = len(w.frame.buf)
+		}
+		sum := 0
+		for _, n := range waiting {
+			sum += n
+		}
+		if sum != e.fetcher.bytes || sum > e.fetcher.ahead+answer {
+			t.Fatalf("%d bytes wait, %d are counted, the bound is %d and one answer of %d", sum, e.fetcher.bytes, e.fetcher.ahead, answer)
+		}
+	}
+	if e.fetcher.bytes > answer {
+		t.Errorf("%d bytes wait at the end", e.fetcher.bytes)
+	}
+}
+
 func TestAbortedRecordsAreNeverHandedOver(t *testing.T) { hideAbortedRecords(t, fake(t), "x") }
 
 func hideAbortedRecords(t *testing.T, k brokers, name string) {

@@ -34,6 +34,8 @@ type fetcher struct {
 	flying  sync.WaitGroup
 	serial  int32
 	frames  [][]byte // for reuse
+	bytes   int      // of the frames that payloads look into
+	ahead   int      // as many of them stop further fetches
 	failure error    // what ends the run once all that was fetched is handed over
 
 	reader reader
@@ -107,7 +109,7 @@ func newFetcher(c *client, topics []string, total int, rd reader) (*fetcher, err
 	rd.codecs = codecs
 	f := &fetcher{
 		client: c, log: c.c.o.Logger, topics: topics, total: total, reader: rd,
-		flights: make(map[int32]*flight), landed: make(chan *flight),
+		flights: make(map[int32]*flight), landed: make(chan *flight), ahead: maxAhead,
 	}
 	f.life, f.cancel = context.WithCancel(context.Background())
 	return f, nil
@@ -187,9 +189,10 @@ func (p *partition) wants(now time.Time) bool {
 }
 
 // launch starts a fetch at every leader that has none and leads a partition
-// that wants one.
+// that wants one, unless enough is here to go on with: what waits is bounded by
+// bytes, however many partitions there are.
 func (f *fetcher) launch(ctx context.Context, now time.Time) {
-	if f.failure != nil {
+	if f.failure != nil || len(f.ready) > 0 && f.bytes >= f.ahead {
 		return
 	}
 	var want []*partition
@@ -308,7 +311,9 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 	}
 	p.next = s.after
 	p.held++
-	buf.uses++
+	if buf.uses++; buf.uses == 1 {
+		f.bytes += len(buf.buf)
+	}
 	f.ready = append(f.ready, &payload{
 		part: p, rest: s.sound, next: at, after: s.after, aborted: s.aborted, frame: buf,
 	})

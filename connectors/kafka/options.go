@@ -41,6 +41,7 @@ const (
 	maxMessages    = 4096    // in one chunk
 	maxArena       = 4 << 20 // bytes of batches decoded ahead of one chunk
 	requestBytes   = 16 << 20
+	maxAhead       = 2 * requestBytes // bytes of answers that wait, but for one more of each broker
 	fetchGrace     = 10 * time.Second // beyond FetchWait, for the answer to arrive
 	callTimeout    = 10 * time.Second // of every other request
 	minBackoff     = 50 * time.Millisecond

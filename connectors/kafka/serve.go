@@ -115,6 +115,7 @@ func (f *fetcher) release() {
 	f.ready = f.ready[1:]
 	w.part.held--
 	if w.frame.uses--; w.frame.uses == 0 {
+		f.bytes -= len(w.frame.buf)
 		f.frames = append(f.frames, w.frame.buf)
 	}
 }
