@@ -50,5 +50,5 @@
 // without zone (UTC), and the time since 1970 as a number or its text: seconds
 // from 1e8 and below 1e10, milliseconds from 1e11 and below 1e13, both from
 // 1973-03-03 to 2286-11-20. Numbers outside of both ranges, such as 20190314,
-// are of the wrong type. An empty text is then null.
+// are of the wrong type. An empty text is then null, and the next path is taken.
 package decode

@@ -34,11 +34,16 @@ const (
 // pick gives the slot that the field is taken from, or none.
 func (f *field) pick(v *values) int32 {
 	for _, s := range f.slots {
-		if v.kinds[s] > null {
+		if v.kinds[s] > null && !f.blank(v, s) {
 			return s
 		}
 	}
 	return none
+}
+
+// blank reports whether a slot's text is empty where that is null.
+func (f *field) blank(v *values, s int32) bool {
+	return v.kinds[s] == text && v.spans[s].Len == 0 && f.coerce && f.typ != schemas.Text && !f.ignored
 }
 
 // pickIdentity is pick for an identity field: every value of every path is

@@ -148,6 +148,9 @@ func oracleField(f *schemas.Field, list []found, event bool) (any, schemas.Reaso
 				all = append(all, v.value)
 			}
 		}
+		if blank := last == "" && f.Coerce && f.Type != schemas.Text; blank && (event || f.Treatment.Technique != schemas.Drop) {
+			continue
+		}
 		if !identity && last != nil {
 			all = append(all, last)
 			break
