@@ -183,9 +183,10 @@ func TestFetchingAheadIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c != nil {
-			got += len(c.Values)
+		if c == nil {
+			t.Fatal("nothing is fetched, although there is something and room for it")
 		}
+		got += len(c.Values)
 		for len(e.fetcher.flights) > 0 {
 			e.fetcher.land(<-e.fetcher.landed)
 		}

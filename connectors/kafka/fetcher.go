@@ -132,6 +132,7 @@ func (f *fetcher) next(ctx context.Context, wait time.Duration) (*piece, error) 
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
+		f.release()
 		f.landAll()
 		now := time.Now()
 		f.launch(ctx, now)

@@ -12,9 +12,6 @@ func (f *fetcher) serve() (*piece, error) {
 	if f.served < len(f.out.values) {
 		return f.window(), nil
 	}
-	if f.piece.part != nil {
-		f.release()
-	}
 	if len(f.ready) == 0 {
 		return nil, nil
 	}
@@ -105,8 +102,11 @@ func (f *fetcher) window() *piece {
 }
 
 // release lets go of the payload that was handed over last, once all of it
-// was.
+// was. It comes before the next fetch begins, which may have waited for that.
 func (f *fetcher) release() {
+	if f.piece.part == nil || f.served < len(f.out.values) {
+		return
+	}
 	f.piece.part = nil
 	w := f.ready[0]
 	if len(w.rest) > 0 {
