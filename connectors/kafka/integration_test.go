@@ -29,6 +29,8 @@ func TestRealBroker(t *testing.T) {
 	}{
 		{"speaks no protocol older than KIP-896 leaves", realFloor},
 		{"every codec", func(t *testing.T, k *kafkatest.Cluster) { handOverEveryCodec(t, k) }},
+		{"every codec of the broker", realCodecs},
+		{"times that the broker gives", realAppendTimes},
 		{"aborted records", func(t *testing.T, k *kafkatest.Cluster) { hideAbortedRecords(t, k, "aborted") }},
 		{"many transactions at once", realTransactions},
 		{"a barrier sees what was acknowledged", func(t *testing.T, k *kafkatest.Cluster) { seeWhatWasAcknowledged(t, k, "acknowledged") }},
@@ -68,9 +70,67 @@ func realFloor(t *testing.T, k *kafkatest.Cluster) {
 	}
 }
 
-// oracle reads a partition from its beginning with another client, until it
+// A broker that is told to compress does so with libraries of its own, which
+// frame blocks in other ways than those of Go.
+func realCodecs(t *testing.T, k *kafkatest.Cluster) {
+	c := connect(t, k)
+	for codec, number := range map[string]uint8{"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4} {
+		name := "compressed-by-" + codec
+		if err := k.CreateTopic(name, 1, map[string]string{"compression.type": codec}); err != nil {
+			t.Fatal(err)
+		}
+		// Enough for several blocks of each format.
+		values := words(2000, strings.Repeat("a value of some length ", 20))
+		put(t, producer(t, k, kgo.ProducerBatchCompression(kgo.NoCompression())), name, 0, values...)
+		got := collect(t, open(t, c, nil, name), map[int32]int64{0: int64(len(values))})[0]
+		if d := cmp.Diff(messagesFrom(0, values...), got); d != "" {
+			t.Errorf("%s: %s", codec, d)
+		}
+		for _, r := range consume(t, k, name, int64(len(values)-1)) {
+			if r.Attrs.CompressionType() != number {
+				t.Fatalf("%s: offset %d has codec %d: nothing is confirmed here", codec, r.Offset, r.Attrs.CompressionType())
+			}
+		}
+	}
+}
+
+// The broker writes its own time into a batch and leaves those of the records.
+func realAppendTimes(t *testing.T, k *kafkatest.Cluster) {
+	const name = "times"
+	if err := k.CreateTopic(name, 1, map[string]string{"message.timestamp.type": "LogAppendTime"}); err != nil {
+		t.Fatal(err)
+	}
+	before := time.Now().Truncate(time.Millisecond)
+	put(t, producer(t, k), name, 0, "a", "b") // with times of long ago
+	after := time.Now()
+	chunk := nextChunk(t, open(t, connect(t, k), nil, name))
+	if len(chunk.Times) != 2 {
+		t.Fatalf("%d messages", len(chunk.Times))
+	}
+	for i, at := range chunk.Times {
+		if at < before.UnixMicro() || at > after.UnixMicro() {
+			t.Errorf("message %d has the time %d, not one in %d to %d", i, at, before.UnixMicro(), after.UnixMicro())
+		}
+	}
+}
+
+// nextChunk waits for a chunk.
+func nextChunk(t *testing.T, e *Events) *pipeline.Chunk {
+	t.Helper()
+	for ctx := bounded(t); ; {
+		chunk, err := e.Next(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chunk != nil {
+			return chunk
+		}
+	}
+}
+
+// consume reads a partition from its beginning with another client, until it
 // has the record at the offset last, which must be there.
-func oracle(t *testing.T, k brokers, name string, last int64) []message {
+func consume(t *testing.T, k brokers, name string, last int64) []*kgo.Record {
 	t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().AtStart()}}))
@@ -79,13 +139,23 @@ func oracle(t *testing.T, k brokers, name string, last int64) []message {
 	}
 	defer c.Close()
 	ctx := bounded(t)
-	var list []message
+	var list []*kgo.Record
 	for len(list) == 0 || list[len(list)-1].Offset < last {
 		fetches := c.PollFetches(ctx)
 		if err := errors.Join(fetches.Err(), ctx.Err()); err != nil {
 			t.Fatal(err)
 		}
-		fetches.EachRecord(func(r *kgo.Record) { list = append(list, message{r.Offset, string(r.Value)}) })
+		list = append(list, fetches.Records()...)
+	}
+	return list
+}
+
+// oracle is what tests compare of what another client reads.
+func oracle(t *testing.T, k brokers, name string, last int64) []message {
+	t.Helper()
+	var list []message
+	for _, r := range consume(t, k, name, last) {
+		list = append(list, message{r.Offset, string(r.Value)})
 	}
 	return list
 }
@@ -185,11 +255,7 @@ func realDeletedRecords(t *testing.T, k *kafkatest.Cluster) {
 	}
 	c := connect(t, k, func(o *Options) { o.FetchBytes = 1 << 10 })
 	reading := open(t, c, nil, name)
-	first, err := reading.Next(bounded(t))
-	if err != nil || first == nil {
-		t.Fatal(first, err)
-	}
-	next := first.Next.Next
+	next := nextChunk(t, reading).Next.Next
 	gone := kadm.Offsets{}
 	gone.AddOffset(name, 0, 400, -1)
 	if err := func() error {
@@ -230,11 +296,11 @@ func realRecreatedTopic(t *testing.T, k *kafkatest.Cluster) {
 	}
 	fill("first", 10)
 	e := open(t, c, nil, name)
-	chunk, err := e.Next(bounded(t))
-	if err != nil || chunk == nil || chunk.Next.Next != 10 {
-		t.Fatal(chunk, err)
+	mark := nextChunk(t, e).Next
+	if mark.Next != 10 {
+		t.Fatalf("the first chunk ends at %d", mark.Next)
 	}
-	from := pipeline.Positions{{Topic: name}: chunk.Next}
+	from := pipeline.Positions{{Topic: name}: mark}
 	e.Close()
 	open(t, c, from, name).Close() // positive control
 	for _, again := range []struct {
