@@ -11,6 +11,7 @@ FUZZTIME    = 10s
 export GOTESTSUM_FORMAT = standard-quiet
 
 # The packages of this module that have tests behind the build tag integration.
+# Those are named TestReal..., so that the fast ones beside them do not run twice.
 INTEGRATION = $(addprefix ./,$(sort $(dir $(shell git grep -l '^//go:build integration' -- '*_test.go' ':!bench'))))
 
 # What `make bench` measures, how large, and of how many runs it takes the median.
