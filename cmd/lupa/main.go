@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -102,7 +103,16 @@ func commands() []*cobra.Command {
 	}
 }
 
+// gcPercent is how much the heap may grow between two collections, unless the
+// environment variable GOGC says otherwise. What lives long is the ledger and
+// rows that wait for their commit: much memory, few pointers, so that
+// collecting twice as often as usual costs little and spares a third of it.
+const gcPercent = 50
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the default handling is back, so that a second
 	// one ends a shutdown that hangs.

@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 
 	"lupa/pipeline"
 	"lupa/schemas"
@@ -142,14 +143,14 @@ func BenchmarkParts(b *testing.B) {
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/row")
 	})
 	b.Run("sort", func(b *testing.B) {
-		buf, e := fill(), newEncoder(s.tables[0])
+		buf, e := fill(), newEncoder(s.tables[0], &zstd.Codec{Level: zstd.SpeedFastest})
 		for b.Loop() {
 			e.sort(buf)
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch*batches), "ns/row")
 	})
 	b.Run("encode", func(b *testing.B) {
-		buf, e := fill(), newEncoder(s.tables[0])
+		buf, e := fill(), newEncoder(s.tables[0], &zstd.Codec{Level: zstd.SpeedFastest})
 		for b.Loop() {
 			if err := e.encode(io.Discard, buf, []pipeline.Partition{events}); err != nil {
 				b.Fatal(err)

@@ -32,6 +32,7 @@ const (
 // knows how: everything around it sees a buffer go in and bytes come out.
 type encoder struct {
 	table      *table
+	codec      *zstd.Codec
 	writer     *parquet.GenericWriter[any]
 	dictionary []bool // by column: the encoding that writer was made for
 	wanted     []bool
@@ -42,8 +43,10 @@ type encoder struct {
 	topics     [][]byte // by source of the buffer at hand
 }
 
-func newEncoder(t *table) *encoder {
-	return &encoder{table: t, wanted: make([]bool, len(t.cols)), purposes: map[schemas.PurposeSet][]parquet.Value{}}
+// newEncoder makes the encoder of a table. Encoders share a codec: it keeps a
+// compressor, which is megabytes, for each goroutine that uses it at once.
+func newEncoder(t *table, codec *zstd.Codec) *encoder {
+	return &encoder{table: t, codec: codec, wanted: make([]bool, len(t.cols)), purposes: map[schemas.PurposeSet][]parquet.Value{}}
 }
 
 // encode writes the rows of b, ordered by subject, and the footer.
@@ -92,7 +95,7 @@ func (e *encoder) prepare(out io.Writer, b *buffer, sources []pipeline.Partition
 	e.dictionary = slices.Clone(e.wanted)
 	options := []parquet.WriterOption{
 		parquetSchema(e.table.name, e.table.cols, e.dictionary),
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.Compression(e.codec),
 		parquet.DataPageVersion(1),
 		// Readers prune by the bounds of chunks and of the page index; bounds in
 		// page headers would only repeat values.

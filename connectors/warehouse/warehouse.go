@@ -27,6 +27,7 @@ import (
 	"github.com/apache/iceberg-go/catalog"
 	sqlcatalog "github.com/apache/iceberg-go/catalog/sql"
 	icetable "github.com/apache/iceberg-go/table"
+	"github.com/parquet-go/parquet-go/compress/zstd"
 	_ "modernc.org/sqlite" // the driver has no other way in than its name
 
 	"lupa/pipeline"
@@ -352,9 +353,10 @@ func (s *Sink) Close() error {
 // Writer makes a worker's writer.
 func (s *Sink) Writer() pipeline.Writer {
 	w := &writer{sink: s, open: make([]map[int32]*buffer, len(s.tables)), spare: make([][]*block, len(s.tables))}
+	codec := &zstd.Codec{Level: zstd.SpeedFastest}
 	for i, t := range s.tables {
 		w.open[i] = map[int32]*buffer{}
-		w.encoders = append(w.encoders, newEncoder(t))
+		w.encoders = append(w.encoders, newEncoder(t, codec))
 	}
 	return w
 }

@@ -21,7 +21,7 @@ type writer struct {
 	sink     *Sink
 	encoders []*encoder // by table
 	open     []map[int32]*buffer
-	spare    [][]*block // by table, empty; as many as were full at once
+	spare    [][]*block // by table, empty
 	sources  []pipeline.Partition
 	days     []int32 // of the rows of one batch
 	rows     []int32
@@ -280,12 +280,18 @@ func (w *writer) finish(buf *buffer) error {
 	return nil
 }
 
+// maxSpare is how many blocks of a table a writer keeps for later: what one
+// table no longer needs must be free for another.
+const maxSpare = 32
+
 // release takes a buffer's blocks back.
 func (w *writer) release(buf *buffer) {
 	for _, b := range buf.blocks {
 		b.reset()
 	}
-	w.spare[buf.table.index] = append(w.spare[buf.table.index], buf.blocks...)
+	spare := w.spare[buf.table.index]
+	n := min(len(buf.blocks), max(0, maxSpare-len(spare)))
+	w.spare[buf.table.index] = append(spare, buf.blocks[:n]...)
 	buf.blocks = nil
 }
 
