@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,8 +158,27 @@ func (c *Config) read(r *configReader, root *yaml.Node) {
 	})
 	r.need(seen, "", root, "keys", "ledger", "events", "warehouse")
 
-	if n := seen["quarantine"]; n != nil && c.Quarantine.Topic != "" && c.Events.Kafka == nil {
-		r.problem(n, "quarantine.topic", "needs the brokers of events.kafka, which is not there; use quarantine.dir")
+	if n := seen["quarantine"]; n != nil && c.Quarantine.Topic != "" {
+		c.checkQuarantineTopic(r, n)
+	}
+}
+
+// checkQuarantineTopic refuses a topic that the job reads itself: what it puts
+// aside would be an event again, rejected again and put aside for ever, or a
+// record of the ledger that nobody can read.
+func (c *Config) checkQuarantineTopic(r *configReader, n *yaml.Node) {
+	const key = "quarantine.topic"
+	topic := c.Quarantine.Topic
+	if c.Events.Kafka == nil {
+		r.problem(n, key, "needs the brokers of events.kafka, which is not there; use quarantine.dir")
+		return
+	}
+	if slices.Contains(c.Events.Kafka.Topics, topic) {
+		r.problem(n, key, "%q is also in events.kafka.topics; name a topic that nothing else uses", topic)
+	}
+	if l := c.Ledger.Kafka; l != nil && l.Topic == topic &&
+		slices.ContainsFunc(l.Brokers, func(b string) bool { return slices.Contains(c.Events.Kafka.Brokers, b) }) {
+		r.problem(n, key, "%q is also the ledger; name a topic that nothing else uses", topic)
 	}
 }
 
