@@ -56,6 +56,9 @@ type Batch struct {
 	Raw arrow.Record
 	// Offsets is the source offset of each row of Raw, ascending.
 	Offsets []int64
+	// Times is the own time of each row's message, as in Chunk; nil when none
+	// has one.
+	Times []int64
 
 	// Verdicts, Reasons and Granted are set by the consent stage, one entry a
 	// row of Raw. Granted holds the purposes that are permitted, of those that

@@ -197,6 +197,59 @@ func TestRunResumesAfterEveryFailure(t *testing.T) {
 	}
 }
 
+// Stages are told the time of each row's own message, also where a table holds
+// the first rows of a chunk already.
+func TestRunTellsTheTimesOfMessages(t *testing.T) {
+	p := pipeline.Partition{Topic: "events"}
+	partitions := map[pipeline.Partition][]string{p: input(41, 90)}
+	timed := func(sink pipeline.Sink, size int) pipeline.Job {
+		j := job(sink, partitions, size)
+		j.MaxBytes = 1 // a commit for each chunk
+		j.Workers[0].Source = withTimes{j.Workers[0].Source}
+		j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
+			if len(b.Times) != len(b.Offsets) {
+				return fmt.Errorf("%d times for %d rows", len(b.Times), len(b.Offsets))
+			}
+			for i, offset := range b.Offsets {
+				if b.Times[i] != timeOf(offset) {
+					return fmt.Errorf("the message at %d is told at %d", offset, b.Times[i])
+				}
+			}
+			return nil
+		}))
+		return j
+	}
+	for n := 1; ; n++ {
+		sink := pipelinetest.NewSink(3)
+		failing := &pipelinetest.Failing{Sink: sink, At: n}
+		if _, err := pipeline.Run(context.Background(), timed(failing, 20)); err != nil && !errors.Is(err, pipelinetest.ErrInjected) {
+			t.Fatal(err)
+		}
+		if _, err := pipeline.Run(context.Background(), timed(sink, 7)); err != nil {
+			t.Fatal(err)
+		}
+		check(t, sink, partitions)
+		if !failing.Reached() {
+			break
+		}
+	}
+}
+
+func timeOf(offset int64) int64 { return 1000 + offset*offset }
+
+// withTimes gives messages times.
+type withTimes struct{ pipeline.Source }
+
+func (s withTimes) Next(ctx context.Context) (*pipeline.Chunk, error) {
+	c, err := s.Source.Next(ctx)
+	if c != nil {
+		for i, offset := range c.Offsets {
+			c.Times[i] = timeOf(offset)
+		}
+	}
+	return c, err
+}
+
 // A run that is told to stop commits what it read and reports no error.
 func TestRunStopsWithACommit(t *testing.T) {
 	p := pipeline.Partition{Topic: "events"}

@@ -37,6 +37,7 @@ type worker struct {
 
 	batch    Batch
 	offsets  []int64
+	times    []int64
 	rejected []Rejected
 	names    *array.StringBuilder
 }
@@ -183,9 +184,9 @@ func (w *worker) rows(ctx context.Context, table int, c *Chunk, rows *schemas.Ro
 	if int(rows.Record.NumRows()) != len(rows.Message) {
 		return fmt.Errorf("decoder gave %d rows for %d messages", rows.Record.NumRows(), len(rows.Message))
 	}
-	w.offsets = w.offsets[:0]
+	w.offsets, w.times = w.offsets[:0], w.times[:0]
 	for _, m := range rows.Message {
-		w.offsets = append(w.offsets, c.Offsets[m])
+		w.offsets, w.times = append(w.offsets, c.Offsets[m]), append(w.times, c.Times[m])
 	}
 	record := rows.Record
 	if skip := w.skip(table, c.Partition, w.offsets); skip == len(w.offsets) {
@@ -193,12 +194,12 @@ func (w *worker) rows(ctx context.Context, table int, c *Chunk, rows *schemas.Ro
 	} else if skip > 0 {
 		record = record.NewSlice(int64(skip), record.NumRows())
 		defer record.Release()
-		w.offsets = w.offsets[skip:]
+		w.offsets, w.times = w.offsets[skip:], w.times[skip:]
 	}
 	b := &w.batch
 	*b = Batch{
 		Contract: w.job.Contracts[table], Table: table, Partition: c.Partition,
-		Raw: record, Offsets: w.offsets,
+		Raw: record, Offsets: w.offsets, Times: w.times,
 		Verdicts: b.Verdicts[:0], Reasons: b.Reasons[:0], Granted: b.Granted[:0], Selected: b.Selected[:0],
 	}
 	for _, s := range w.stages {

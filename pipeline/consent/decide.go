@@ -22,6 +22,11 @@ type Decision struct {
 	Granted schemas.PurposeSet
 }
 
+// and gives the more restrictive of two decisions about one row.
+func (d Decision) and(o Decision) Decision {
+	return Decision{max(d.Reason, o.Reason), d.Granted & o.Granted}
+}
+
 // Decide says what the subject known by the identifiers of lines permits for
 // an event that happened at the given time. Every purpose of need must be
 // permitted; those of also are looked at for their fields only.

@@ -101,10 +101,12 @@ func contract() *schemas.Contract {
 	}
 }
 
-// row is one event; empty texts are null, and so is the time of noTime.
+// row is one event; empty texts are null, and so is the time of noTime. A
+// message that was told at 0 has no time of its own.
 type row struct {
 	time                int64
 	user, anon, contact string
+	told                int64
 }
 
 const noTime = pipeline.NoTime
@@ -127,7 +129,7 @@ func batch(mem memory.Allocator, c *schemas.Contract, rows ...row) *pipeline.Bat
 			f.Append([]byte(value))
 		}
 	}
-	offsets := make([]int64, len(rows))
+	offsets, times := make([]int64, len(rows)), make([]int64, len(rows))
 	for i, r := range rows {
 		if f := b.Field(timeColumn).(*array.TimestampBuilder); r.time == noTime {
 			f.AppendNull()
@@ -138,9 +140,12 @@ func batch(mem memory.Allocator, c *schemas.Contract, rows ...row) *pipeline.Bat
 		text(anonColumn, r.anon)
 		text(contactColumn, r.contact)
 		text(plainColumn, "pro")
-		offsets[i] = int64(i)
+		offsets[i], times[i] = int64(i), pipeline.NoTime
+		if r.told != 0 {
+			times[i] = r.told
+		}
 	}
-	return &pipeline.Batch{Contract: c, Raw: b.NewRecord(), Offsets: offsets}
+	return &pipeline.Batch{Contract: c, Raw: b.NewRecord(), Offsets: offsets, Times: times}
 }
 
 // decideRows decides rows and gives the decisions. It checks that every row has

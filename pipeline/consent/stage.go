@@ -17,8 +17,12 @@ import (
 // worker has its own.
 //
 // A row without an identifier has no record. A row without an event time is
-// taken to be older than any grant. A batch that cannot be decided as a whole
-// is an error, and is left without verdicts.
+// taken to be older than any grant. A sender's clock may run ahead, but nothing
+// happens after it was told: an event time behind that of the row's message
+// must be permitted at both times, and the more restrictive decision counts.
+// So must the first and the last moment of an event time that is only a day. A
+// batch that cannot be decided as a whole is an error, and is left without
+// verdicts.
 type Stage struct {
 	view   *View
 	tokens Tokens
@@ -64,8 +68,8 @@ func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
 		return fmt.Errorf("consent: table %s: %w", b.Contract.Table, err)
 	}
 	n := int(b.Raw.NumRows())
-	if len(b.Offsets) != n {
-		return fmt.Errorf("consent: table %s: %d offsets for %d rows", b.Contract.Table, len(b.Offsets), n)
+	if len(b.Offsets) != n || b.Times != nil && len(b.Times) != n {
+		return fmt.Errorf("consent: table %s: %d offsets and %d times for %d rows", b.Contract.Table, len(b.Offsets), len(b.Times), n)
 	}
 	s.tokenBuf = resize(s.tokenBuf, n*len(p.lookups))
 	for i, l := range p.lookups {
@@ -85,7 +89,7 @@ func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
 
 // decide holds the view for as long as the lookups and decisions of one batch
 // take.
-func (s *Stage) decide(b *pipeline.Batch, p *plan, times *array.Timestamp) {
+func (s *Stage) decide(b *pipeline.Batch, p *plan, times arrow.Array) {
 	n := len(b.Verdicts)
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
@@ -101,11 +105,17 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan, times *array.Timestamp) {
 	var capped int64
 	for row := range n {
 		lines, isCapped := s.gather(store, row, len(p.lookups))
-		at := beginning
-		if times.IsValid(row) {
-			at = int64(times.Value(row))
+		first, last := bounds(times, row)
+		d := p.decide(lines, first)
+		if last != first {
+			d = d.and(p.decide(lines, last))
 		}
-		d := Decide(lines, at, p.need, p.also, p.policy)
+		if b.Times != nil {
+			// A time of 0 or less is that of a producer without a clock.
+			if told := b.Times[row]; told > 0 && told+tick < last {
+				d = d.and(p.decide(lines, told+tick))
+			}
+		}
 		if isCapped {
 			capped++
 		}
@@ -174,14 +184,42 @@ func (s *Stage) plan(c *schemas.Contract) (*plan, error) {
 	return p, nil
 }
 
+// tick is how much too early a message time may be: Kafka cuts it to the
+// millisecond.
+const tick = 999
+
+func (p *plan) decide(lines []Timeline, at int64) Decision {
+	return Decide(lines, at, p.need, p.also, p.policy)
+}
+
+// bounds gives the first and the last moment at which the event of a row may
+// have happened by its own time.
+func bounds(times arrow.Array, row int) (first, last int64) {
+	const length = 24 * 60 * 60 * 1_000_000
+	if times.IsNull(row) {
+		return beginning, beginning
+	}
+	switch t := times.(type) {
+	case *array.Timestamp:
+		first = int64(t.Value(row))
+		return first, first
+	case *array.Date32:
+		if day := int64(t.Value(row)); day > beginning/length && day < now/length {
+			return day * length, (day+1)*length - 1
+		}
+	}
+	return beginning, now
+}
+
 // times gives the event times of a batch.
-func (p *plan) times(b *pipeline.Batch) (*array.Timestamp, error) {
+func (p *plan) times(b *pipeline.Batch) (arrow.Array, error) {
 	if b.Raw == nil || int(b.Raw.NumCols()) != len(b.Contract.Fields) {
 		return nil, errors.New("batch has other columns than its contract")
 	}
-	times, ok := b.Raw.Column(p.eventTime).(*array.Timestamp)
-	if !ok || times.DataType().(*arrow.TimestampType).Unit != arrow.Microsecond {
-		return nil, fmt.Errorf("event time %s is no column of microseconds", b.Contract.Fields[p.eventTime].Name)
+	times := b.Raw.Column(p.eventTime)
+	t, isTime := times.DataType().(*arrow.TimestampType)
+	if times.DataType().ID() != arrow.DATE32 && (!isTime || t.Unit != arrow.Microsecond) {
+		return nil, fmt.Errorf("event time %s is no column of microseconds or days", b.Contract.Fields[p.eventTime].Name)
 	}
 	return times, nil
 }

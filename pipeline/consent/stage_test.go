@@ -2,6 +2,8 @@ package consent
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +24,9 @@ func TestStageColumns(t *testing.T) {
 		of(anon("u"), grant(email, 1)), of(anon("u"), withdraw(email, 2)),
 		of(mail("m@example.org"), grant(email, 1)),
 		of(user("gone"), erase(9)),
+		of(user("late"), grant(email, 3*second)), of(user("late"), grant(stats, 1)),
+		of(user("twice"), grant(email, 1)), of(user("twice"), withdraw(email, 2*second)), of(user("twice"), grant(email, 4*second)),
+		of(user("again"), erase(2*second)), of(user("again"), grant(email, 3*second)),
 	)
 	for _, c := range []struct {
 		name    string
@@ -41,6 +46,13 @@ func TestStageColumns(t *testing.T) {
 		{"a row without a time is before consent", row{time: noTime, user: "u"}, schemas.BeforeConsent, 0},
 		{"a row without a time of an erased subject is erased", row{time: noTime, user: "gone"}, schemas.Erased, 0},
 		{"a row of an erased subject is erased", row{time: 5, contact: "gone", user: "u"}, schemas.Erased, 0},
+		{"an event told of later", row{time: 5, user: "u", told: 99}, schemas.ConsentGiven, schemas.Purposes(email, stats)},
+		{"an event told of before it was, before consent", row{time: 5 * second, user: "late", told: second}, schemas.BeforeConsent, schemas.Purposes(stats)},
+		{"an event told of before it was, permitted then", row{time: 5 * second, user: "late", told: 4 * second}, schemas.ConsentGiven, schemas.Purposes(email, stats)},
+		{"an event told of before it was, and denied at its own time", row{time: 3 * second, user: "twice", told: second}, schemas.Withdrawn, 0},
+		{"an event told of before an erasure", row{time: 5 * second, user: "again", told: second}, schemas.Erased, 0},
+		{"an event told of after an erasure", row{time: 5 * second, user: "again", told: 4 * second}, schemas.ConsentGiven, schemas.Purposes(email)},
+		{"a producer without a clock tells nothing", row{time: 5 * second, user: "late", told: -1}, schemas.ConsentGiven, schemas.Purposes(email, stats)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, denial := range []schemas.Denial{schemas.DropRow, schemas.MaskRow} {
@@ -52,6 +64,62 @@ func TestStageColumns(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+const second = int64(1_000_000)
+
+// TestStageDays: an event whose time is a day must be permitted all of it.
+func TestStageDays(t *testing.T) {
+	const noon = 12 * 3600 * second
+	v := newView(t, Options{})
+	apply(t, v,
+		of(user("u"), grant(email, noon)),
+		of(user("w"), grant(email, -1)), of(user("w"), withdraw(email, noon)),
+		of(user("gone"), erase(noon)), of(user("gone"), grant(email, noon+1)),
+	)
+	days := contract()
+	days.Fields[timeColumn].Type = schemas.Date
+	days.Prospective = true
+	users := []string{"u", "w", "gone", ""}
+	for _, c := range []struct {
+		day  arrow.Date32
+		want []schemas.Reason
+	}{
+		{-1, []schemas.Reason{schemas.BeforeConsent, schemas.Withdrawn, schemas.Erased, schemas.NoRecord}},
+		{0, []schemas.Reason{schemas.BeforeConsent, schemas.Withdrawn, schemas.Erased, schemas.NoRecord}},
+		{1, []schemas.Reason{schemas.ConsentGiven, schemas.Withdrawn, schemas.ConsentGiven, schemas.NoRecord}},
+		{math.MaxInt32, []schemas.Reason{schemas.BeforeConsent, schemas.Withdrawn, schemas.Erased, schemas.NoRecord}},
+		{math.MinInt32, []schemas.Reason{schemas.BeforeConsent, schemas.Withdrawn, schemas.Erased, schemas.NoRecord}},
+	} {
+		var rows []row
+		for _, name := range users {
+			rows = append(rows, row{user: name})
+		}
+		mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+		b := batch(mem, days, rows...)
+		builder := array.NewDate32Builder(mem)
+		for range rows {
+			builder.Append(c.day)
+		}
+		column := builder.NewArray()
+		columns := slices.Clone(b.Raw.Columns())
+		columns[timeColumn] = column
+		fields := slices.Clone(b.Raw.Schema().Fields())
+		fields[timeColumn].Type = column.DataType()
+		record := array.NewRecord(arrow.NewSchema(fields, nil), columns, int64(len(rows)))
+		b.Raw.Release()
+		b.Raw = record
+		if err := NewStage(v, hashed{}).Apply(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, b.Reasons); diff != "" {
+			t.Errorf("day %d: (-want +got):\n%s", c.day, diff)
+		}
+		record.Release()
+		column.Release()
+		builder.Release()
+		mem.AssertSize(t, 0)
 	}
 }
 
@@ -85,7 +153,7 @@ func TestStageBatches(t *testing.T) {
 		for skip := range min(n, 2) {
 			b := batch(mem, c, rows[:n]...)
 			whole := b.Raw
-			b.Raw, b.Offsets = whole.NewSlice(int64(skip), int64(n)), b.Offsets[skip:]
+			b.Raw, b.Offsets, b.Times = whole.NewSlice(int64(skip), int64(n)), b.Offsets[skip:], b.Times[skip:]
 			b.Verdicts, b.Reasons, b.Granted = reused.Verdicts[:0], reused.Reasons[:0], reused.Granted[:0]
 			if err := stage.Apply(t.Context(), b); err != nil {
 				t.Fatal(err)
@@ -154,11 +222,12 @@ func TestStageRefuses(t *testing.T) {
 			b.Contract.Fields = []schemas.Field{{Name: "timestamp", Identifiers: []schemas.IdentifierKind{schemas.UserID}}}
 		}, "timestamp"},
 		{"an identifier that is not bytes", func(b *pipeline.Batch) {
-			b.Raw, b.Offsets = record(text), nil
+			b.Raw, b.Offsets, b.Times = record(text), nil, nil
 			b.Contract.Fields = b.Contract.Fields[:2]
 		}, "user_id"},
 		{"an event time that is text", func(b *pipeline.Batch) { b.Contract.EventTime = userColumn }, "user_id"},
 		{"fewer offsets than rows", func(b *pipeline.Batch) { b.Offsets = nil }, "offsets"},
+		{"fewer times than rows", func(b *pipeline.Batch) { b.Times = b.Times[:0] }, "times"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := batch(mem, contract(), row{time: 5, user: "secret"})
