@@ -2,9 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
-	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,33 +29,30 @@ type inFiles struct {
 }
 
 // sampleFiles makes a folder with the sample as files: the ledger in two, the
-// events in several, plain, gzip and zstd, in folders below, as often as
-// copies says.
-func sampleFiles(t *testing.T, copies int) inFiles {
+// events in several, plain, gzip and zstd, in folders.
+func sampleFiles(t *testing.T) inFiles {
 	t.Helper()
-	s := theSample(t)
-	f := inFiles{t.TempDir(), map[place]sample.Outcome{}}
-	f.writeLedger(t, s)
+	s, f := theSample(t), ledgerFiles(t)
 	events, outcomes := s.Events(), s.Expect()
 	part := len(events)/4 + 1
-	for c := range copies {
-		for i, name := range []string{"a.jsonl", "b.jsonl.gz", "later/c.jsonl.zst", "later/d.jsonl"} {
-			lo, hi := i*part, min((i+1)*part, len(events))
-			f.add(t, fmt.Sprintf("events/%d/%s", c, name), events[lo:hi], outcomes[lo:hi])
-		}
+	for i, name := range []string{"a.jsonl", "b.jsonl.gz", "later/c.jsonl.zst", "later/d.jsonl"} {
+		lo, hi := i*part, min((i+1)*part, len(events))
+		f.add(t, "events/"+name, events[lo:hi], outcomes[lo:hi])
 	}
 	return f
 }
 
-// writeLedger writes the ledger's records in two files, whose names are in its
-// order. A file has no keys, so records that are nothing but their key are not
-// in it.
-func (f inFiles) writeLedger(t *testing.T, s *sample.Sample) {
+// ledgerFiles makes a folder with the sample's ledger in two files, whose names
+// are in its order. A file has no keys, so records that are nothing but their
+// key are not in it.
+func ledgerFiles(t *testing.T) inFiles {
 	t.Helper()
-	ledger := slices.DeleteFunc(slices.Clone(s.Ledger()), func(m sample.Message) bool { return !json.Valid(m.Value) })
+	f := inFiles{t.TempDir(), map[place]sample.Outcome{}}
+	ledger := slices.DeleteFunc(slices.Clone(theSample(t).Ledger()), func(m sample.Message) bool { return !json.Valid(m.Value) })
 	half := len(ledger) / 2
 	write(t, f.dir, "ledger/2026-01.jsonl", string(lines(ledger[:half])))
 	write(t, f.dir, "ledger/2026-02.jsonl.gz", string(gzipped(t, lines(ledger[half:]))))
+	return f
 }
 
 // add writes a file, compressed as its name says, behind what it holds.
@@ -124,7 +122,7 @@ func zstandard(t *testing.T, text []byte) []byte {
 // grown, and again when one was replaced.
 func TestBackfill(t *testing.T) {
 	t.Parallel()
-	f := sampleFiles(t, 1)
+	f := sampleFiles(t)
 	j := newJob(t, nil, f.dir, time.Second)
 	run := func(want int) (stdout, stderr string) {
 		t.Helper()
@@ -173,7 +171,7 @@ func TestBackfill(t *testing.T) {
 
 func TestBackfillShowsNoProgressWhenTold(t *testing.T) {
 	t.Parallel()
-	f := sampleFiles(t, 0)
+	f := ledgerFiles(t)
 	f.add(t, "events/a.jsonl", theSample(t).Events()[:100], nil)
 	for _, flag := range []string{"--json", "--quiet"} {
 		t.Run(flag, func(t *testing.T) {
@@ -190,20 +188,19 @@ func TestBackfillShowsNoProgressWhenTold(t *testing.T) {
 	}
 }
 
-// TestStoppedBackfillGoesOn sends a signal while a commit waits for the lock of
-// its table, so in the middle of a run.
+// TestStoppedBackfillGoesOn sends SIGTERM between the first commit of a run and
+// the second, as a shell would, and starts the run again.
 func TestStoppedBackfillGoesOn(t *testing.T) {
 	t.Parallel()
-	f := sampleFiles(t, 2)
+	f := sampleFiles(t)
 	j := newJob(t, nil, f.dir, 100*time.Millisecond)
-	p := j.backfill(t)
-	p.must(t, committedLine)
-	release := j.hold(t, "pages")
-	p.signal(t, syscall.SIGTERM)
-	release()
-	p.end(t, exitStopped)
-	if p.stdout.Len() > 0 || !strings.Contains(p.stderr.text(), "lupa: stopped by a signal before the end; what was committed stays\n") {
-		t.Errorf("stdout %q, stderr:\n%s", p.stdout.String(), p.stderr.text())
+	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGTERM)
+	defer stop()
+	errs := stopAfter{line: []byte(committedLine), ctx: ctx}
+	var out bytes.Buffer
+	code := run(ctx, []string{"backfill", "-c", j.config, "--log-level", "debug"}, strings.NewReader(""), &out, &errs)
+	if code != exitStopped || out.Len() > 0 || !strings.HasSuffix(errs.text(), "lupa: stopped by a signal before the end; what was committed stays\n") {
+		t.Errorf("code %d, stdout %q, stderr:\n%s", code, out.String(), errs.text())
 	}
 	part := rowsIn(readTables(t, j.warehouse()))
 
@@ -215,6 +212,24 @@ func TestStoppedBackfillGoesOn(t *testing.T) {
 	if all := rowsIn(want); part == 0 || part == all {
 		t.Errorf("it had %d of %d rows when it was stopped: that is not in the middle", part, all)
 	}
+}
+
+// stopAfter takes what lupa logs. At the first line that has a text it sends
+// this process SIGTERM, and lets lupa go on once that has arrived.
+type stopAfter struct {
+	output
+	line []byte
+	ctx  context.Context
+}
+
+func (s *stopAfter) Write(p []byte) (int, error) {
+	if bytes.Contains(p, s.line) && s.ctx.Err() == nil {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			return 0, err
+		}
+		<-s.ctx.Done()
+	}
+	return s.output.Write(p)
 }
 
 // TestStreamAndBackfillGiveTheSameRows runs both jobs over the same events and
@@ -231,7 +246,7 @@ func TestStreamAndBackfillGiveTheSameRows(t *testing.T) {
 	}
 	b := startBroker(t)
 	b.produce(t, demoEvents, events)
-	f := sampleFiles(t, 0)
+	f := ledgerFiles(t)
 	f.add(t, "events/a.jsonl", events[:len(events)/2], nil)
 	f.add(t, "events/b.jsonl.zst", events[len(events)/2:], nil)
 

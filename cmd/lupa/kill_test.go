@@ -95,7 +95,7 @@ func TestKilledStreamLosesNothing(t *testing.T) {
 // TestKilledBackfillLosesNothing does the same to `lupa backfill`.
 func TestKilledBackfillLosesNothing(t *testing.T) {
 	t.Parallel()
-	data := sampleFiles(t, 1).dir
+	data := sampleFiles(t).dir
 	undisturbed := newJob(t, nil, data, time.Second)
 	killed := newJob(t, nil, data, 100*time.Millisecond).sharing(t, undisturbed)
 	r := newRandom(t)

@@ -17,7 +17,7 @@ import (
 func TestBackfillDrawsABarOnATerminal(t *testing.T) {
 	t.Parallel()
 	screen, terminal := openTerminal(t)
-	f := sampleFiles(t, 1)
+	f := sampleFiles(t)
 	j := newJob(t, nil, f.dir, 100*time.Millisecond)
 	p := newProcess(t, "backfill", "-c", j.config, "--log-level", "warn")
 	p.cmd.Stderr = terminal
