@@ -309,6 +309,30 @@ func TestRunFailsClosed(t *testing.T) {
 				return nil
 			}))
 		},
+		"a row is kept against its reason": func(j *pipeline.Job) {
+			j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
+				b.Reasons[slices.Index(b.Verdicts, pipeline.KeepRow)] = schemas.Withdrawn
+				return nil
+			}))
+		},
+		"an erased row is masked": func(j *pipeline.Job) {
+			j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
+				b.Reasons[slices.Index(b.Verdicts, pipeline.MaskRow)] = schemas.Erased
+				return nil
+			}))
+		},
+		"a row has a verdict that there is not": func(j *pipeline.Job) {
+			j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
+				b.Verdicts[slices.Index(b.Verdicts, pipeline.DropRow)] = 7
+				return nil
+			}))
+		},
+		"a stage passes a dropped row in place of a kept one": func(j *pipeline.Job) {
+			j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
+				b.Selected[0] = int32(slices.Index(b.Verdicts, pipeline.DropRow))
+				return nil
+			}))
+		},
 		"the decoder fails": func(j *pipeline.Job) { j.Workers[0].Decoder = brokenDecoder{broken} },
 	}
 	for name, breakIt := range cases {

@@ -240,7 +240,7 @@ func tally(n *Counts, b *Batch) error {
 		case MaskRow:
 			masked++
 		}
-		if r := b.Reasons[i]; !r.Denies() && (r != schemas.ConsentGiven || v != KeepRow) {
+		if !fits(v, b.Reasons[i]) {
 			return fmt.Errorf("row at offset %d has no reason that fits its verdict", b.Offsets[i])
 		}
 		n.Reasons[b.Reasons[i]]++
@@ -249,11 +249,30 @@ func tally(n *Counts, b *Batch) error {
 		(b.Out != nil && b.Out.NumRows() != kept+masked) {
 		return fmt.Errorf("stages passed %d rows, %d were kept or masked", len(b.Selected), kept+masked)
 	}
+	for i, row := range b.Selected {
+		if row < 0 || int(row) >= rows || i > 0 && row <= b.Selected[i-1] || b.Verdicts[row] == DropRow {
+			return errors.New("stages passed other rows than those that were kept or masked")
+		}
+	}
 	n.Read += int64(rows)
 	n.Kept += kept
 	n.Masked += masked
 	n.Dropped += int64(rows) - kept - masked
 	return nil
+}
+
+// fits reports whether a row may have the verdict for the reason: it is kept
+// for consent and for nothing else, and what is erased is not even masked.
+func fits(v Verdict, r schemas.Reason) bool {
+	switch v {
+	case KeepRow:
+		return r == schemas.ConsentGiven
+	case MaskRow:
+		return r.Denies() && r != schemas.Erased
+	case DropRow:
+		return r.Denies()
+	}
+	return false
 }
 
 // rejects counts rejected messages with their table, lists them in the rejects
