@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -59,6 +60,12 @@ func newBlock(t *table) *block {
 	return b
 }
 
+// blockBytes is what a block takes before there is a row in it, or little more
+// than that: with many days of few rows each it is most of the memory.
+func (t *table) blockBytes() int64 {
+	return int64(unsafe.Sizeof(buffer{})) + int64(unsafe.Sizeof(block{})) + int64(t.batchColumns)*int64(unsafe.Sizeof(vector{}))
+}
+
 func (b *block) reset() {
 	for i := range b.cols {
 		b.cols[i].reset()
@@ -77,6 +84,7 @@ func (b *buffer) append(in *pipeline.Batch, source int32, rows []int32, next fun
 	for at := 0; at < n; {
 		if b.rows == len(b.blocks)*blockRows {
 			b.blocks = append(b.blocks, next())
+			b.bytes += b.table.blockBytes()
 		}
 		last := b.blocks[len(b.blocks)-1]
 		end := min(n, at+blockRows-len(last.offsets))

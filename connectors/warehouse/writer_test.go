@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -298,6 +299,35 @@ func TestBuffersAreBounded(t *testing.T) {
 	if diff := cmp.Diff(wantRows(events, rows), got); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMemoryIsCounted: rows of many days take a block each, which is most of
+// their memory.
+func TestMemoryIsCounted(t *testing.T) {
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	s := openSink(t, Options{Dir: t.TempDir(), Contracts: contracts()})
+	w := s.Writer()
+	rows := makeClicks(1, 200)
+	for i := range rows {
+		rows[i].at = day.AddDate(0, 0, -i)
+	}
+	batch := clicksBatch(memory.DefaultAllocator, events, rows)
+	before := heap()
+	if err := w.Append(batch); err != nil {
+		t.Fatal(err)
+	}
+	if held := heap() - before; held > 3*w.Bytes()/2 {
+		t.Errorf("the writer says that it holds %d bytes, and holds %d", w.Bytes(), held)
+	}
+	runtime.KeepAlive(batch)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
