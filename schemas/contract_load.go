@@ -60,7 +60,8 @@ func LoadContracts(dir string) ([]*Contract, error) {
 
 func byTable(a, b *Contract) int { return cmp.Compare(a.Table, b.Table) }
 
-// ReadContracts gives the contracts of dir alone, by table name.
+// ReadContracts gives the contracts of dir alone, by table name. A dir without
+// one is an error: whoever names it wants more than the defaults.
 func ReadContracts(dir string) ([]*Contract, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -69,7 +70,7 @@ func ReadContracts(dir string) ([]*Contract, error) {
 	var list []*Contract
 	var problems []Problem
 	for _, entry := range entries {
-		extension := filepath.Ext(entry.Name())
+		extension := strings.ToLower(filepath.Ext(entry.Name()))
 		if entry.IsDir() || strings.HasPrefix(entry.Name(), ".") || extension != ".yaml" && extension != ".yml" {
 			continue
 		}
@@ -96,6 +97,9 @@ func ReadContracts(dir string) ([]*Contract, error) {
 	if len(problems) > 0 {
 		sortProblems(problems)
 		return nil, &ContractError{Problems: problems}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("read contracts: %s has no file *.yaml or *.yml", dir)
 	}
 	slices.SortFunc(list, byTable)
 	return list, nil

@@ -106,7 +106,7 @@ func writeContracts(t *testing.T, files map[string]string) string {
 func TestLoadContracts(t *testing.T) {
 	of := func(table string) string { return strings.ReplaceAll(otherContract, "TABLE", table) }
 	dir := writeContracts(t, map[string]string{
-		"1.yaml": of("zebras"), "2.yml": of("pages"), "3.yaml": of("ants"), "4.txt": "no contract", ".5.yaml": "hidden",
+		"1.yaml": of("zebras"), "2.yml": of("pages"), "3.YAML": of("ants"), "4.txt": "no contract", ".5.yaml": "hidden",
 	})
 	if err := os.Mkdir(filepath.Join(dir, "6.yaml"), 0o700); err != nil {
 		t.Fatal(err)
@@ -151,5 +151,8 @@ func TestLoadContractsProblems(t *testing.T) {
 	}
 	if _, err := LoadContracts(filepath.Join(dir, "absent")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a folder that is not there: %v", err)
+	}
+	if _, err := LoadContracts(writeContracts(t, map[string]string{"a.json": "{}"})); err == nil || !strings.Contains(err.Error(), "*.yaml") {
+		t.Errorf("a folder without contracts: %v", err)
 	}
 }

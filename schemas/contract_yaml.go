@@ -32,6 +32,8 @@ var (
 		"description", "domain", "id", "kind", "name", "price", "roles", "schema", "servers", "slaDefaultElement",
 		"slaProperties", "status", "support", "tags", "team", "tenant", "version",
 	}
+	// idleStatuses are those of ODCS in which a contract is not in force.
+	idleStatuses = []string{"proposed", "draft", "retired"}
 	requiredKeys = []string{"apiVersion", "kind", "id", "version", "status", "schema"}
 	tableKeys    = []string{
 		"authoritativeDefinitions", "businessName", "customProperties", "dataGranularityDescription", "description",
@@ -43,6 +45,11 @@ var (
 		"partitionKeyPosition", "partitioned", "physicalName", "physicalType", "primaryKey", "primaryKeyPosition",
 		"properties", "quality", "relationships", "required", "tags", "transformDescription", "transformLogic",
 		"transformSourceObjects", "unique", "items",
+	}
+	// A retention that is misspelt would be none.
+	slaProperties = []string{
+		"availability", "endOfLife", "endOfSupport", "errorRate", "frequency", "freshness", "generalAvailability",
+		"latency", "retention", "throughput", "timeOfAvailability", "timeToDetect", "timeToNotify", "timeToRepair",
 	}
 	slaKeys = []string{
 		"description", "driver", "element", "id", "property", "schedule", "scheduler", "unit", "value", "valueExt",
@@ -83,7 +90,9 @@ func (p *contractParser) contract(root *yaml.Node) *Contract {
 		p.choice(n, "kind", []string{"DataContract"})
 	}
 	if n := top["status"]; n != nil {
-		p.text(n, "status")
+		if status, _ := p.text(n, "status"); slices.Contains(idleStatuses, strings.ToLower(status)) {
+			p.problem(n.Line, "status: a contract that is %s is not in force, so no data may be taken under it; write active when it is", status)
+		}
 	}
 	if n := top["id"]; n != nil {
 		c.ID, _ = p.text(n, "id")
@@ -223,7 +232,7 @@ func (p *contractParser) customProperties(n *yaml.Node, what string, ours, elsew
 		name, ok := p.text(entry["property"], what+": custom property")
 		line := entry["property"].Line
 		switch {
-		case !ok || strings.HasPrefix(name, "x-") || strings.Contains(name, "."):
+		case !ok || foreign(name):
 		case values[name] != nil:
 			p.problem(line, "%s: the custom property %s stands twice", what, name)
 		case slices.Contains(ours, name):
@@ -238,6 +247,9 @@ func (p *contractParser) customProperties(n *yaml.Node, what string, ours, elsew
 	}
 	return values
 }
+
+// foreign reports whether a name cannot be mistaken for one of ours.
+func foreign(name string) bool { return strings.HasPrefix(name, "x-") || strings.Contains(name, ".") }
 
 const maxRetentionDays = 36500
 
@@ -255,7 +267,11 @@ func (p *contractParser) service(c *Contract, n *yaml.Node) {
 			p.problem(item.Line, "slaProperties: an entry needs the keys property and value")
 			continue
 		}
-		if property, ok := p.text(entry["property"], "slaProperties: property"); !ok || property != "retention" {
+		property, ok := p.text(entry["property"], "slaProperties: property")
+		if ok && !slices.Contains(slaProperties, property) && !foreign(property) {
+			p.problem(entry["property"].Line, "slaProperties: unknown property %q; %s; others must begin with x- or have a dot in their name", property, allowed(property, slaProperties))
+		}
+		if property != "retention" {
 			continue
 		}
 		if c.RetentionDays > 0 {
