@@ -29,6 +29,10 @@ func (c Category) Identifying() bool {
 	return slices.Contains(broadCategories[:], c) || c.withinAny(identifyingCategories[:]) || c.dropOnly()
 }
 
+// Narrow reports whether a value of c, with little else, points at one person,
+// so that it has no place in a row that is about nobody.
+func (c Category) Narrow() bool { return c.withinAny(narrowCategories[:]) }
+
 // dropOnly reports whether no treatment makes a value of c fit to be stored:
 // special categories, criminal history (Art 10), and secrets, which never
 // leave the process.
@@ -66,7 +70,8 @@ var identifyingCategories = [...]Category{
 	"user.contact.email",
 	"user.contact.fax_number",
 	"user.contact.phone_number",
-	"user.content.self_image",
+	"user.contact.url",
+	"user.content",
 	"user.device.cookie",
 	"user.device.cookie_id",
 	"user.device.device_id",
@@ -77,6 +82,14 @@ var identifyingCategories = [...]Category{
 	"user.name",
 	"user.payment",
 	"user.unique_id",
+}
+
+var narrowCategories = [...]Category{
+	"user.behavior.search_history",
+	"user.childrens",
+	"user.contact.address.postal_code",
+	"user.demographic.date_of_birth",
+	"user.social",
 }
 
 // broadCategories hold identifying ones; the others below them need not be.

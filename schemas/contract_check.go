@@ -168,6 +168,10 @@ func (p *contractParser) checkMasked(f *Field, facts *columnFacts, what string) 
 		reason = "identifiers"
 	case f.Category.Identifying():
 		reason = fmt.Sprintf("%s, which points at a person", f.Category)
+	case f.Category.Narrow():
+		reason = fmt.Sprintf("%s, which with little else points at a person", f.Category)
+	case f.Treatment.Technique == StripQuery:
+		reason = "URLs, whose paths may point at a person"
 	case f.Purposes != 0:
 		reason = "columns that need purposes of their own"
 	default:

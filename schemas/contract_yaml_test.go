@@ -74,7 +74,7 @@ func TestGoodContract(t *testing.T) {
 			{Name: "address", Type: Text, Paths: []Path{{"ip"}}, Category: "user.device.ip_address", Treatment: Treatment{Technique: TruncateIP}},
 			{
 				Name: "page", Type: Text, Paths: []Path{{"url"}}, Category: "user.behavior.browsing_history",
-				Treatment: Treatment{Technique: StripQuery, Allow: []string{"utm_source", "page-no"}}, KeepMasked: true,
+				Treatment: Treatment{Technique: StripQuery, Allow: []string{"utm_source", "page-no"}},
 			},
 			{Name: "day", Type: Date, Paths: []Path{{"day"}}, Category: "user.telemetry", Treatment: Treatment{Technique: Keep}, KeepMasked: true},
 			{Name: "belief", Type: Text, Paths: []Path{{"belief"}}, Category: "user.demographic.religious_belief"},
