@@ -49,7 +49,8 @@ func newRealTopics(t *testing.T, k *kafkatest.Cluster, name string) *realTopics 
 		}
 	}
 	var err error
-	if r.writer, err = kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.ProducerLinger(0), kgo.UnknownTopicRetries(-1)); err != nil {
+	if r.writer, err = kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.ProducerLinger(0), kgo.UnknownTopicRetries(-1),
+		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(2*slowBytes)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.writer.Close)
