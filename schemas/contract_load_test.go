@@ -92,6 +92,28 @@ customProperties:
   - {property: eventTime, value: at}
 `
 
+// A way to reach a person is for messages of its own kind alone, and what says
+// something of a person is for profiling in whichever table it stands.
+func TestPurposesOfDefaultFields(t *testing.T) {
+	for _, c := range DefaultContracts() {
+		for i := range c.Fields {
+			f := &c.Fields[i]
+			need, stored := f.Purposes|c.Purposes, f.Column() != NoColumn
+			switch {
+			case !stored:
+			case f.Category == "user.contact.email" && !need.Has(DirectMarketingEmail):
+				t.Errorf("%s: %s does not need consent to e-mail", c.Table, f.Name)
+			case f.Category == "user.contact.phone_number" && (!need.Has(DirectMarketingSMS) || f.Purposes.Has(DirectMarketingEmail)):
+				t.Errorf("%s: %s needs %s", c.Table, f.Name, f.Purposes)
+			case slices.Contains([]string{"plan", "industry", "title", "employees"}, f.Name) && !need.Has(Profiling):
+				t.Errorf("%s: %s does not need consent to profiling", c.Table, f.Name)
+			case f.Category == "user.contact.organization":
+				t.Errorf("%s: %s, which is often a person's name, is stored", c.Table, f.Name)
+			}
+		}
+	}
+}
+
 func writeContracts(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
