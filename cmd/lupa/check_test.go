@@ -146,15 +146,22 @@ func tree(t *testing.T, dir string) string {
 	return list.String()
 }
 
+// Root can write every folder of a disk, but not those of the kernel.
 func TestCheckRefusesFoldersItCannotWrite(t *testing.T) {
-	if os.Geteuid() == 0 {
-		t.Skip("root can write every folder")
-	}
 	dir := world(t)
-	if err := os.Mkdir(filepath.Join(dir, "warehouse"), 0o500); err != nil {
+	folder := filepath.Join(dir, "warehouse")
+	if os.Geteuid() == 0 {
+		folder = "/proc/self/warehouse"
+	} else if err := os.Mkdir(folder, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	if code, out, _ := command(t, "check", "--offline", "-c", filepath.Join(dir, "lupa.yaml")); code != exitUsage {
+	config, err := os.ReadFile(filepath.Join(dir, "lupa.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "lupa.yaml", strings.Replace(string(config), "warehouse: {dir: warehouse}", "warehouse: {dir: "+folder+"}", 1))
+	code, out, _ := command(t, "check", "--offline", "-c", filepath.Join(dir, "lupa.yaml"))
+	if code != exitUsage || !strings.Contains(out, "problem  warehouse") {
 		t.Errorf("code %d, printed:\n%s", code, out)
 	}
 }

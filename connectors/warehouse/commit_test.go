@@ -349,10 +349,12 @@ func TestOutcomes(t *testing.T) {
 				f.after = func() error { return errors.Join(errLost, peer.commitUnlocked(ctx, true)) }
 			}, true, true, true},
 		} {
+			if !withFiles && strings.HasPrefix(tc.name, "a peer commits before") {
+				// Without the lock, which keeps peers out, an overwritten commit
+				// without files leaves no trace.
+				continue
+			}
 			t.Run(fmt.Sprintf("files=%t/%s", withFiles, tc.name), func(t *testing.T) {
-				if !withFiles && strings.HasPrefix(tc.name, "a peer commits before") {
-					t.Skip("without the lock, which keeps peers out, an overwritten commit without files leaves no trace")
-				}
 				ctx, cancel := context.WithCancel(ctx)
 				defer cancel()
 				dir := t.TempDir()
