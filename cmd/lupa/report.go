@@ -9,6 +9,7 @@ import (
 
 	"lupa/connectors/warehouse"
 	"lupa/pipeline"
+	"lupa/pipeline/consent"
 	"lupa/schemas"
 )
 
@@ -50,6 +51,20 @@ type ledgerResult struct {
 	Tombstones  int64 `json:"tombstones"`
 	Unreadable  int64 `json:"unreadable"`
 	Ties        int64 `json:"ties"`
+	// UnknownPurposes are records under a purpose that is not known here.
+	UnknownPurposes int64 `json:"unknown_purposes"`
+	// Capped are subjects with too many identifiers to be one person, and
+	// CappedRows the rows that were denied for that.
+	Capped     int64 `json:"capped"`
+	CappedRows int64 `json:"capped_rows"`
+}
+
+func newLedgerResult(s consent.Stats) ledgerResult {
+	return ledgerResult{
+		Records: s.Records, Identifiers: s.Identifiers, Subjects: s.Subjects,
+		Tombstones: s.Tombstones, Unreadable: s.Unreadable, Ties: s.Ties,
+		UnknownPurposes: s.UnknownPurposes, Capped: s.Capped, CappedRows: s.CappedRows,
+	}
 }
 
 func newResult(ctx context.Context, r *rooms, run []pipeline.Counts) (*result, error) {
@@ -57,13 +72,9 @@ func newResult(ctx context.Context, r *rooms, run []pipeline.Counts) (*result, e
 	if err != nil {
 		return nil, err
 	}
-	s := r.view.Stats()
 	res := &result{
 		Policy: schemas.PolicyHash(r.contracts), KeyEpoch: int(r.keys.Epoch()),
-		Ledger: ledgerResult{
-			Records: s.Records, Identifiers: s.Identifiers, Subjects: s.Subjects,
-			Tombstones: s.Tombstones, Unreadable: s.Unreadable, Ties: s.Ties,
-		},
+		Ledger: newLedgerResult(r.view.Stats()),
 	}
 	var sum pipeline.Counts
 	for i := range tables {

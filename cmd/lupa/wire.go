@@ -140,7 +140,7 @@ func (r *rooms) openLedger(ctx context.Context) error {
 	}
 	s := r.view.Stats()
 	r.log.Info("ledger read", "records", s.Records, "subjects", s.Subjects, "unreadable", s.Unreadable,
-		"seconds", time.Since(began).Seconds())
+		"unknown_purposes", s.UnknownPurposes, "ties", s.Ties, "capped", s.Capped, "seconds", time.Since(began).Seconds())
 	if s.Subjects == 0 {
 		r.log.Warn("the ledger is about nobody, so no row about a person can be kept")
 	}
