@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"context"
 	"io"
 
 	"lupa/pipeline"
@@ -140,8 +141,9 @@ func (s *splitter) cut(l *lines, begin, n, end int) {
 	s.over = false
 }
 
-// skip passes over n lines and reports whether there were so many.
-func (s *splitter) skip(n int64) (bool, error) {
+// skip passes over n lines and reports whether there were so many. It may take
+// minutes, and so gives up when ctx ends.
+func (s *splitter) skip(ctx context.Context, n int64) (bool, error) {
 	for s.line < n {
 		p := s.buf[s.start:s.end]
 		if i := bytes.IndexByte(p, '\n'); i >= 0 {
@@ -157,6 +159,9 @@ func (s *splitter) skip(n int64) (bool, error) {
 			return s.line == n, nil
 		}
 		s.start = s.end
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
 		if err := s.compact(); err != nil {
 			return false, err
 		}

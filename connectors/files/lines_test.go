@@ -2,7 +2,10 @@ package files
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
+	"math"
 	"math/rand"
 	"strings"
 	"testing"
@@ -87,7 +90,7 @@ func FuzzLines(f *testing.F) {
 		for n := int64(0); n <= total+1 && n < 20; n++ {
 			k := splitter{buf: buf}
 			k.reset(bytes.NewReader(text), int(limit)+1)
-			ok, err := k.skip(n)
+			ok, err := k.skip(t.Context(), n)
 			if err != nil || ok != (n <= total) || ok && k.line != n {
 				t.Fatalf("skip %d of %d: %v, %v, at %d", n, total, ok, err, k.line)
 			}
@@ -120,5 +123,33 @@ func BenchmarkLines(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+	}
+}
+
+// endless gives lines for ever, and calls stop at the third read.
+type endless struct {
+	reads int
+	stop  func()
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.reads++; e.reads == 3 {
+		e.stop()
+	}
+	for i := range p {
+		p[i] = '\n'
+	}
+	return len(p), nil
+}
+
+// Going to where reading goes on may be long; a run that is stopped does not
+// wait for it.
+func TestSkippingEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var s splitter
+	s.reset(&endless{stop: cancel}, 100)
+	if ok, err := s.skip(ctx, math.MaxInt64); ok || !errors.Is(err, context.Canceled) {
+		t.Errorf("%t, error %v, want it canceled", ok, err)
 	}
 }

@@ -60,7 +60,7 @@ func (s *Source) Next(ctx context.Context) (*pipeline.Chunk, error) {
 				return nil, io.EOF
 			}
 			s.file = f
-			if err := s.begin(); err != nil {
+			if err := s.begin(ctx); err != nil {
 				return nil, fmt.Errorf("files: %s: %w", f.name, err)
 			}
 			continue
@@ -77,7 +77,7 @@ func (s *Source) Next(ctx context.Context) (*pipeline.Chunk, error) {
 
 // begin opens the file and goes to where reading it is to go on. A file that
 // was read to its end is passed over.
-func (s *Source) begin() error {
+func (s *Source) begin(ctx context.Context) error {
 	in, err := s.dec.open(s.file.name, &s.set.read)
 	if err != nil {
 		return err
@@ -92,7 +92,10 @@ func (s *Source) begin() error {
 	}
 	s.in = in
 	s.split.reset(in.body, s.set.limit)
-	ok, err := s.split.skip(next)
+	ok, err := s.split.skip(ctx, next)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		return in.fault(err)
 	}
