@@ -529,6 +529,20 @@ func TestNextEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// A message of the greatest length that is allowed comes in a batch that is a
+// little larger.
+func TestMessagesOfTheLimitFitInABatch(t *testing.T) {
+	for _, limit := range []int{0, 1, 64 << 20, 1 << 30} {
+		c, err := New(Options{Brokers: []string{"b:1"}, MaxMessageBytes: limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := min(max(64<<20, limit+1<<20), 1<<30); c.o.MaxBatchBytes < want {
+			t.Errorf("messages of %d bytes in batches of %d", limit, c.o.MaxBatchBytes)
+		}
+	}
+}
+
 func TestOptionsNameTheKey(t *testing.T) {
 	for want, o := range map[string]Options{
 		"brokers: at least one":          {},

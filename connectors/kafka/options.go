@@ -25,7 +25,8 @@ type Options struct {
 	// MaxMessageBytes is the longest event value that is handed over (1 MiB);
 	// longer ones are listed as too large.
 	MaxMessageBytes int
-	// MaxBatchBytes bounds one record batch after decompression (64 MiB).
+	// MaxBatchBytes bounds one record batch after decompression (64 MiB, or
+	// twice MaxMessageBytes where that is more: a batch over it ends the run).
 	MaxBatchBytes int
 	// FetchBytes is asked for of each partition at once (4 MiB).
 	FetchBytes int
@@ -78,7 +79,7 @@ func New(o Options) (*Cluster, error) {
 		def, least, most int
 	}{
 		{"max_message_bytes", &o.MaxMessageBytes, 1 << 20, 1, 1 << 30},
-		{"max_batch_bytes", &o.MaxBatchBytes, 64 << 20, 1 << 10, 1 << 30},
+		{"max_batch_bytes", &o.MaxBatchBytes, min(max(64<<20, 2*o.MaxMessageBytes), 1<<30), 1 << 10, 1 << 30},
 		{"fetch_bytes", &o.FetchBytes, 4 << 20, 1 << 10, 1 << 30},
 	} {
 		if *v.value == 0 {
