@@ -165,6 +165,18 @@ func (c *Contract) Personal() bool {
 	return false
 }
 
+// StaysMasked reports whether masked rows hold a value of field i: the ones that
+// say so, those that are about nobody but for exact times, and the day of the
+// event. What identifies never stays.
+func (c *Contract) StaysMasked(i int) bool {
+	f := &c.Fields[i]
+	if f.Column() == NoColumn || len(f.Identifiers) > 0 || f.Treatment.Technique == Pseudonymize {
+		return false
+	}
+	isEventTime := i == c.EventTime && (f.Type == Timestamp || f.Type == Date)
+	return f.KeepMasked || !f.Category.Personal() && f.Type != Timestamp || isEventTime
+}
+
 // FieldPurposes is every purpose that the contract or one of its fields names.
 func (c *Contract) FieldPurposes() PurposeSet {
 	s := c.Purposes

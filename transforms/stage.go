@@ -138,10 +138,9 @@ func newTable(c *schemas.Contract, domain func() (Tokens, error)) (*table, error
 func newField(c *schemas.Contract, index int, domain func() (Tokens, error)) (field, error) {
 	f := &c.Fields[index]
 	technique := f.Treatment.Technique
-	isEventTime := index == c.EventTime && (f.Type == schemas.Timestamp || f.Type == schemas.Date)
 	out := field{
 		source: index, name: f.Name, input: inputTypes[f.Type], purposes: f.Purposes,
-		whileMasked: f.KeepMasked || !f.Category.Personal() && f.Type != schemas.Timestamp || isEventTime,
+		whileMasked: c.StaysMasked(index),
 	}
 	if len(f.Identifiers) > 0 || technique == schemas.Pseudonymize {
 		if f.Type != schemas.Text {
@@ -150,7 +149,6 @@ func newField(c *schemas.Contract, index int, domain func() (Tokens, error)) (fi
 		if f.KeepMasked {
 			return field{}, errors.New("an identifier cannot stay in masked rows")
 		}
-		out.whileMasked = false
 	}
 	if f.Column() == schemas.NoColumn {
 		return out, nil

@@ -50,7 +50,7 @@ func dataMap(contracts []*schemas.Contract) []mappedTable {
 			f := &c.Fields[i]
 			t.Fields = append(t.Fields, mappedField{
 				Field: f.Name, Type: f.Type.String(), Category: string(f.Category),
-				Treatment: treatment(f.Treatment), Purposes: names(f.Purposes), Masked: f.KeepMasked,
+				Treatment: treatment(f.Treatment), Purposes: names(f.Purposes), Masked: c.OnDeny == schemas.MaskRow && c.StaysMasked(i),
 			})
 		}
 		list = append(list, t)
