@@ -333,7 +333,8 @@ func TestRunFailsClosed(t *testing.T) {
 				return nil
 			}))
 		},
-		"the decoder fails": func(j *pipeline.Job) { j.Workers[0].Decoder = brokenDecoder{broken} },
+		"the decoder fails":             func(j *pipeline.Job) { j.Workers[0].Decoder = brokenDecoder{broken} },
+		"the decoder forgets a message": func(j *pipeline.Job) { j.Workers[0].Decoder = forgetful{} },
 	}
 	for name, breakIt := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -360,6 +361,13 @@ type brokenDecoder struct{ err error }
 
 func (d brokenDecoder) Decode([]byte, []schemas.Span, []int64) ([]schemas.Rows, []schemas.Reject, error) {
 	return nil, nil, d.err
+}
+
+// forgetful leaves the last message out.
+type forgetful struct{ pipelinetest.Decoder }
+
+func (d forgetful) Decode(arena []byte, values []schemas.Span, times []int64) ([]schemas.Rows, []schemas.Reject, error) {
+	return d.Decoder.Decode(arena, values[:len(values)-1], times[:len(times)-1])
 }
 
 // Rejected messages are in the quarantine before a position passes them.

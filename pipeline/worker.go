@@ -36,6 +36,7 @@ type worker struct {
 	moved   bool
 
 	batch    Batch
+	seen     []bool
 	offsets  []int64
 	times    []int64
 	rejected []Rejected
@@ -121,6 +122,9 @@ func (w *worker) process(stop, work context.Context, c *Chunk) error {
 	rows, rejects, err := w.dec.Decode(c.Arena, c.Values, c.Times)
 	if err != nil {
 		return fmt.Errorf("decode %s from offset %d: %w", c.Partition, firstOffset(c), err)
+	}
+	if err := w.accounted(c, rows, rejects); err != nil {
+		return err
 	}
 	vector, err := w.job.Ledger.Barrier(stop)
 	if err != nil {
@@ -224,55 +228,6 @@ func (w *worker) skip(table int, p Partition, offsets []int64) int {
 		return 0
 	}
 	return sort.Search(len(offsets), func(i int) bool { return offsets[i] >= held.Next })
-}
-
-// tally counts the batch and checks that the stages accounted for every row.
-func tally(n *Counts, b *Batch) error {
-	rows := len(b.Offsets)
-	if len(b.Verdicts) != rows || len(b.Reasons) != rows {
-		return fmt.Errorf("stages decided %d of %d rows", len(b.Verdicts), rows)
-	}
-	var kept, masked int64
-	for i, v := range b.Verdicts {
-		switch v {
-		case KeepRow:
-			kept++
-		case MaskRow:
-			masked++
-		}
-		if !fits(v, b.Reasons[i]) {
-			return fmt.Errorf("row at offset %d has no reason that fits its verdict", b.Offsets[i])
-		}
-		n.Reasons[b.Reasons[i]]++
-	}
-	if int64(len(b.Selected)) != kept+masked || (b.Out == nil && kept+masked > 0) ||
-		(b.Out != nil && b.Out.NumRows() != kept+masked) {
-		return fmt.Errorf("stages passed %d rows, %d were kept or masked", len(b.Selected), kept+masked)
-	}
-	for i, row := range b.Selected {
-		if row < 0 || int(row) >= rows || i > 0 && row <= b.Selected[i-1] || b.Verdicts[row] == DropRow {
-			return errors.New("stages passed other rows than those that were kept or masked")
-		}
-	}
-	n.Read += int64(rows)
-	n.Kept += kept
-	n.Masked += masked
-	n.Dropped += int64(rows) - kept - masked
-	return nil
-}
-
-// fits reports whether a row may have the verdict for the reason: it is kept
-// for consent and for nothing else, and what is erased is not even masked.
-func fits(v Verdict, r schemas.Reason) bool {
-	switch v {
-	case KeepRow:
-		return r == schemas.ConsentGiven
-	case MaskRow:
-		return r.Denies() && r != schemas.Erased
-	case DropRow:
-		return r.Denies()
-	}
-	return false
 }
 
 // rejects counts rejected messages with their table, lists them in the rejects
