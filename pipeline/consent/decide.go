@@ -147,22 +147,22 @@ func inForce(own, every Timeline, at, void int64) schemas.Reason {
 		}
 	}
 	granted := said == schemas.ConsentGiven || said == schemas.Unproven
-	newest := true
+	highest := int64(math.MinInt64) // version of those that count
 	for i := range every {
 		e := &every[i]
 		if e.Time > at {
 			continue
 		}
+		highest = max(highest, e.Version) // the first one's
 		switch {
 		case e.Says == schemas.NoReason:
 			// A deleted restriction still outweighs the grants it did.
 			if granted && e.Time >= since {
 				said = max(said, schemas.NoRecord)
 			}
-		case e.Time >= since && !e.unreadable(), e.Says == schemas.NoRecord && newest:
+		case e.Time >= since && !e.unreadable(), e.Says == schemas.NoRecord && e.Version == highest:
 			said = max(said, e.Says)
 		}
-		newest = false
 	}
 	return said
 }

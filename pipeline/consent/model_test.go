@@ -264,14 +264,7 @@ func (m *model) state(who schemas.Subject, p schemas.Purpose, at, void int64) sc
 			reason = max(reason, reasonOf(s))
 		}
 		if s.Verb == schemas.NoVerb && s.Version == highest {
-			alone := true
-			for j := range all.said {
-				o := &all.said[j]
-				alone = alone && (o.Version != highest || o.Time > at || o.Verb == schemas.NoVerb)
-			}
-			if alone {
-				reason = max(reason, schemas.NoRecord)
-			}
+			reason = max(reason, schemas.NoRecord)
 		}
 	}
 	if all.floor != nil && granted && all.void <= at && since <= all.void {
