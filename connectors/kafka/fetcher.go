@@ -54,6 +54,7 @@ type partition struct {
 	flying bool
 	held   int  // payloads that are not used up
 	alone  bool // an empty answer left its end unreached: ask for it alone
+	empty  int  // such answers to asking for next alone
 
 	trouble  class
 	since    time.Time
@@ -298,17 +299,22 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 	f.heal(p)
 	switch {
 	case s.after > at:
-		p.alone = false
+		p.alone, p.empty = false, 0
 	case at >= s.stable || p.strict:
 		return
 	case !alone:
 		// The answer may have been full of other partitions.
 		p.alone = true
 		return
+	case p.empty < emptyTries-1:
+		// A broker that is short of something must not pass for compaction: the
+		// record that stands here would be gone without a trace.
+		p.empty++
+		return
 	default:
 		// Compaction removed what stood here and the broker has nothing to
 		// show for it: feel the way forward.
-		s.after = at + 1
+		s.after, p.empty = at+1, 0
 	}
 	p.next = s.after
 	p.held++

@@ -314,6 +314,39 @@ func TestBarriersShareOnlyLaterRequests(t *testing.T) {
 	}
 }
 
+// An answer that is empty although the log goes on is no proof that compaction
+// took what stands there.
+func TestEmptyAnswersSkipNothing(t *testing.T) {
+	k := fake(t, kfake.NumBrokers(1))
+	topic(t, k, "x", 1, "compact")
+	p := producer(t, k)
+	putKey(t, p, 0, "a", []byte("granted"))
+	view := &table{}
+	l := follow(t, connect(t, k), view, LedgerOptions{})
+	var left atomic.Int64
+	k.ControlKey(int16(kmsg.Fetch), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		req := r.(*kmsg.FetchRequest)
+		if left.Add(-1) < 0 {
+			return nil, nil, false
+		}
+		res := req.ResponseKind().(*kmsg.FetchResponse)
+		rp := kmsg.NewFetchResponseTopicPartition()
+		rp.HighWatermark, rp.LastStableOffset = 2, 2
+		res.Topics = []kmsg.FetchResponseTopic{{Topic: "x", Partitions: []kmsg.FetchResponseTopicPartition{rp}}}
+		return res, nil, true
+	})
+	left.Store(emptyTries - 1)
+	putKey(t, p, 0, "a", []byte("withdrawn"))
+	v, err := l.Barrier(bounded(t))
+	if err != nil || v[pipeline.Partition{Topic: "x"}] != 2 || view.copy()["a"] != "withdrawn" {
+		t.Fatalf("at %v with %q, error %v", v, view.copy()["a"], err)
+	}
+	if left.Load() >= 0 {
+		t.Error("no answer was empty")
+	}
+}
+
 func TestViewErrorStopsEveryBarrier(t *testing.T) {
 	k := fake(t)
 	topic(t, k, "x", 1, "delete")

@@ -48,6 +48,7 @@ const (
 	minBackoff     = 50 * time.Millisecond
 	maxBackoff     = 2 * time.Second
 	corruptTries   = 5
+	emptyTries     = 3
 	topicPatience  = 30 * time.Second
 	readBufferSize = 256 << 10
 )
