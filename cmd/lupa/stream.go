@@ -65,6 +65,10 @@ func runStream(ctx context.Context, config *Config, log *slog.Logger, committed 
 	if config.Events.Kafka == nil {
 		return nil, usageError("%s: stream reads events.kafka, which is not there", config.File)
 	}
+	if config.Ledger.Kafka == nil {
+		// A file would be read once, and no withdrawal after that be seen.
+		return nil, usageError("%s: stream follows ledger.kafka, which is not there; a ledger.file does not tell what is withdrawn while the stream runs", config.File)
+	}
 	rooms, err := openRooms(ctx, config, log)
 	if err != nil {
 		return nil, runError(err)
