@@ -90,10 +90,9 @@ type Sink interface {
 // Writer stages rows in files that no reader sees before their commit. Only
 // one goroutine uses it.
 type Writer interface {
-	// Append copies the rows of b.Out.
+	// Append copies the rows of b.Out. The writer bounds its own memory: it may
+	// write files before Flush asks for them.
 	Append(b *Batch) error
-	// Bytes is how much memory the rows that are not yet in files hold.
-	Bytes() int64
 	// Flush writes all rows to finished, durable files and starts anew.
 	Flush(ctx context.Context) ([]File, error)
 	// Close abandons what was not flushed.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,14 +24,10 @@ type Job struct {
 	Quarantine Quarantine
 	// CommitEvery is the longest time that read messages wait for their commit.
 	CommitEvery time.Duration
-	// MaxBytes is how much memory a worker's rows may hold before they are
-	// committed ahead of time.
-	MaxBytes int64
 	// DrainTimeout bounds the last commit after the run was told to stop.
 	DrainTimeout time.Duration
 	// Now is the clock that measures commit intervals; it decides nothing else.
 	Now func() time.Time
-	Log *slog.Logger
 	// Read, if set, counts messages as they are processed.
 	Read *atomic.Int64
 	// Committed, if set, is told of every commit after it took effect, one at
@@ -59,10 +54,10 @@ func (j *Job) check() error {
 		return errors.New("job: no ledger")
 	case j.Sink == nil:
 		return errors.New("job: no sink")
-	case j.CommitEvery <= 0 || j.MaxBytes <= 0 || j.DrainTimeout <= 0:
-		return errors.New("job: commit interval, byte limit and drain timeout must be above zero")
-	case j.Now == nil || j.Log == nil:
-		return errors.New("job: no clock or no logger")
+	case j.CommitEvery <= 0 || j.DrainTimeout <= 0:
+		return errors.New("job: commit interval and drain timeout must be above zero")
+	case j.Now == nil:
+		return errors.New("job: no clock")
 	}
 	for i, w := range j.Workers {
 		if w.Source == nil || w.Decoder == nil || len(w.Stages) == 0 {

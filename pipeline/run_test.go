@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,12 +84,17 @@ func want(partitions map[pipeline.Partition][]string) (rows [3][]pipelinetest.Ro
 	return rows, counts
 }
 
+// aMinuteLater is a clock on which a minute passes from one look to the next.
+func aMinuteLater() func() time.Time {
+	var minutes atomic.Int64
+	return func() time.Time { return time.Unix(60*minutes.Add(1), 0) }
+}
+
 // job reads the partitions with one worker each.
 func job(sink pipeline.Sink, partitions map[pipeline.Partition][]string, size int) pipeline.Job {
 	j := pipeline.Job{
 		Contracts: pipelinetest.Contracts(), Ledger: pipelinetest.Ledger{}, Sink: sink,
-		CommitEvery: time.Hour, MaxBytes: 64 * 40, DrainTimeout: time.Minute,
-		Now: func() time.Time { return time.Unix(0, 0) }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		CommitEvery: 3 * time.Minute, DrainTimeout: time.Minute, Now: aMinuteLater(),
 	}
 	for p, messages := range partitions {
 		j.Workers = append(j.Workers, pipeline.Worker{
@@ -204,7 +208,7 @@ func TestRunTellsTheTimesOfMessages(t *testing.T) {
 	partitions := map[pipeline.Partition][]string{p: input(41, 90)}
 	timed := func(sink pipeline.Sink, size int) pipeline.Job {
 		j := job(sink, partitions, size)
-		j.MaxBytes = 1 // a commit for each chunk
+		j.CommitEvery = time.Second // a commit for each chunk
 		j.Workers[0].Source = withTimes{j.Workers[0].Source}
 		j.Workers[0].Stages = append(j.Workers[0].Stages, stage(func(b *pipeline.Batch) error {
 			if len(b.Times) != len(b.Offsets) {
@@ -256,7 +260,7 @@ func TestRunStopsWithACommit(t *testing.T) {
 	partitions := map[pipeline.Partition][]string{p: input(21, 300)}
 	sink := pipelinetest.NewSink(3)
 	j := job(sink, partitions, 10)
-	j.MaxBytes = 1 << 30
+	j.CommitEvery = 1000 * time.Hour
 	ctx, stop := context.WithCancel(context.Background())
 	source := j.Workers[0].Source.(*pipelinetest.Source)
 	source.Follow = true
@@ -405,7 +409,7 @@ func TestRunRefusesAPartitionOfTwoWorkers(t *testing.T) {
 	for range 50 {
 		sink := pipelinetest.NewSink(3)
 		j := job(sink, map[pipeline.Partition][]string{p: messages}, 10)
-		j.MaxBytes = 1 << 30
+		j.CommitEvery = 1000 * time.Hour
 		j.Workers = append(j.Workers, pipeline.Worker{
 			Source:  &pipelinetest.Source{Partition: p, Messages: messages, Size: 10},
 			Decoder: pipelinetest.Decoder{}, Stages: []pipeline.Stage{pipelinetest.Judge{}},

@@ -109,7 +109,7 @@ func (w *worker) run(stop, work context.Context) (err error) {
 }
 
 func (w *worker) due() bool {
-	return w.moved && (w.out.Bytes() >= w.job.MaxBytes || w.job.Now().Sub(w.since) >= w.job.CommitEvery)
+	return w.moved && w.job.Now().Sub(w.since) >= w.job.CommitEvery
 }
 
 // errStopped marks a chunk that was given up untouched because the run ends.

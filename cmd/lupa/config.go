@@ -80,8 +80,8 @@ type WarehouseConfig struct{ Dir, Namespace string }
 // (on the brokers of Events.Kafka), or nowhere when both are empty.
 type QuarantineConfig struct{ Dir, Topic, Recipient string }
 
-// CommitConfig says when rows become visible: after Interval, or sooner when
-// the open rows of all workers together take MaxBytes.
+// CommitConfig says when rows become visible, and how much memory those of all
+// workers together may take until then.
 type CommitConfig struct {
 	Interval time.Duration
 	MaxBytes int64

@@ -219,8 +219,8 @@ func (r *rooms) worker(source pipeline.Source) (pipeline.Worker, error) {
 func (r *rooms) job(sources []pipeline.Source) (pipeline.Job, error) {
 	job := pipeline.Job{
 		Contracts: r.tables(), Ledger: r.ledger, Sink: r.sink, Quarantine: r.aside,
-		CommitEvery: r.config.Commit.Interval, MaxBytes: r.workerBytes(), DrainTimeout: drainTimeout,
-		Now: time.Now, Log: r.log,
+		CommitEvery: r.config.Commit.Interval, DrainTimeout: drainTimeout,
+		Now: time.Now,
 	}
 	for _, s := range sources {
 		w, err := r.worker(s)

@@ -217,9 +217,6 @@ func (w *writer) source(p pipeline.Partition) int32 {
 	return int32(len(w.sources) - 1)
 }
 
-// Bytes is how much memory the buffered rows hold.
-func (w *writer) Bytes() int64 { return w.bytes }
-
 // Flush writes every buffer and hands over what was finished.
 func (w *writer) Flush(ctx context.Context) ([]pipeline.File, error) {
 	for _, days := range w.open {

@@ -271,14 +271,14 @@ func TestRowsWithoutEventTime(t *testing.T) {
 func TestBuffersAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	s := openSink(t, Options{Dir: dir, Contracts: contracts(), MaxFileBytes: 20_000, MaxBufferBytes: 30_000})
-	w := s.Writer()
+	w := s.Writer().(*writer)
 	rows := makeClicks(0, 4000)
 	for at := 0; at < len(rows); at += 50 {
 		if err := w.Append(clicksBatch(memory.DefaultAllocator, events, rows[at:at+50])); err != nil {
 			t.Fatal(err)
 		}
-		if w.Bytes() > 30_000 {
-			t.Fatalf("the writer holds %d bytes, its bound is 30000", w.Bytes())
+		if w.bytes > 30_000 {
+			t.Fatalf("the writer holds %d bytes, its bound is 30000", w.bytes)
 		}
 	}
 	if n := len(dataFiles(t, dir)); n < 10 {
@@ -288,8 +288,8 @@ func TestBuffersAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.Bytes() != 0 {
-		t.Errorf("%d bytes after the flush", w.Bytes())
+	if w.bytes != 0 {
+		t.Errorf("%d bytes after the flush", w.bytes)
 	}
 	var got []storedRow
 	for _, f := range files {
@@ -314,7 +314,7 @@ func TestMemoryIsCounted(t *testing.T) {
 		return int64(m.HeapAlloc)
 	}
 	s := openSink(t, Options{Dir: t.TempDir(), Contracts: contracts()})
-	w := s.Writer()
+	w := s.Writer().(*writer)
 	rows := makeClicks(1, 200)
 	for i := range rows {
 		rows[i].at = day.AddDate(0, 0, -i)
@@ -324,8 +324,8 @@ func TestMemoryIsCounted(t *testing.T) {
 	if err := w.Append(batch); err != nil {
 		t.Fatal(err)
 	}
-	if held := heap() - before; held > 3*w.Bytes()/2 {
-		t.Errorf("the writer says that it holds %d bytes, and holds %d", w.Bytes(), held)
+	if held := heap() - before; held > 3*w.bytes/2 {
+		t.Errorf("the writer says that it holds %d bytes, and holds %d", w.bytes, held)
 	}
 	runtime.KeepAlive(batch)
 	if err := w.Close(); err != nil {

@@ -204,9 +204,8 @@ func (s *Sink) Commit(_ context.Context, c *pipeline.Commit) error {
 func (s *Sink) Writer() pipeline.Writer { return &memoryWriter{sink: s, rows: map[int][]Row{}} }
 
 type memoryWriter struct {
-	sink  *Sink
-	rows  map[int][]Row
-	bytes int64
+	sink *Sink
+	rows map[int][]Row
 }
 
 func (w *memoryWriter) Append(b *pipeline.Batch) error {
@@ -217,7 +216,6 @@ func (w *memoryWriter) Append(b *pipeline.Batch) error {
 			r.Value = column.Value(i)
 		}
 		w.rows[b.Table] = append(w.rows[b.Table], r)
-		w.bytes += 64
 	}
 	return nil
 }
@@ -231,8 +229,6 @@ func firstText(b *pipeline.Batch) *array.String {
 	return nil
 }
 
-func (w *memoryWriter) Bytes() int64 { return w.bytes }
-
 func (w *memoryWriter) Flush(context.Context) ([]pipeline.File, error) {
 	w.sink.mu.Lock()
 	defer w.sink.mu.Unlock()
@@ -243,7 +239,7 @@ func (w *memoryWriter) Flush(context.Context) ([]pipeline.File, error) {
 		w.sink.staged[path] = rows
 		files = append(files, pipeline.File{Table: table, Path: path, Rows: int64(len(rows))})
 	}
-	w.rows, w.bytes = map[int][]Row{}, 0
+	w.rows = map[int][]Row{}
 	return files, nil
 }
 

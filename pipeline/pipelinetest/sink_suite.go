@@ -28,9 +28,6 @@ func RunSinkSuite(t *testing.T, open OpenSink) {
 		w := sink.Writer()
 		defer closeWriter(t, w)
 		appendValues(t, w, events, 3, "a", "b")
-		if w.Bytes() <= 0 {
-			t.Error("a writer that holds rows says that it holds no bytes")
-		}
 		files := flush(t, w)
 		if got := rows(0); len(got) != 0 {
 			t.Fatalf("%d rows visible before the commit", len(got))
@@ -44,9 +41,6 @@ func RunSinkSuite(t *testing.T, open OpenSink) {
 		}
 		if diff := cmp.Diff(want, rows(0)); diff != "" {
 			t.Errorf("rows (-want +got):\n%s", diff)
-		}
-		if w.Bytes() != 0 {
-			t.Errorf("an empty writer says that it holds %d bytes", w.Bytes())
 		}
 	})
 
