@@ -102,10 +102,19 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan, times arrow.Array) {
 		store.index.find(&store.nodes, s.tokenBuf[i*n:(i+1)*n], s.nodes[i])
 		s.seen |= store.touch(s.nodes[i])
 	}
+	stamps, _ := times.(*array.Timestamp)
+	days, _ := times.(*array.Date32)
 	var capped int64
 	for row := range n {
 		lines, isCapped := s.gather(store, row, len(p.lookups))
-		first, last := bounds(times, row)
+		first := beginning
+		if stamps != nil && stamps.IsValid(row) {
+			first = int64(stamps.Value(row))
+		}
+		last := first
+		if days != nil && days.IsValid(row) {
+			first, last = bounds(days.Value(row))
+		}
 		d := p.decide(lines, first)
 		if last != first {
 			d = d.and(p.decide(lines, last))
@@ -192,21 +201,11 @@ func (p *plan) decide(lines []Timeline, at int64) Decision {
 	return Decide(lines, at, p.need, p.also, p.policy)
 }
 
-// bounds gives the first and the last moment at which the event of a row may
-// have happened by its own time.
-func bounds(times arrow.Array, row int) (first, last int64) {
+// bounds gives the first and the last moment of a day.
+func bounds(date arrow.Date32) (first, last int64) {
 	const length = 24 * 60 * 60 * 1_000_000
-	if times.IsNull(row) {
-		return beginning, beginning
-	}
-	switch t := times.(type) {
-	case *array.Timestamp:
-		first = int64(t.Value(row))
-		return first, first
-	case *array.Date32:
-		if day := int64(t.Value(row)); day > beginning/length && day < now/length {
-			return day * length, (day+1)*length - 1
-		}
+	if day := int64(date); day > beginning/length && day < now/length {
+		return day * length, (day+1)*length - 1
 	}
 	return beginning, now
 }
