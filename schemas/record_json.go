@@ -63,7 +63,7 @@ func (m *recordMembers) record() (r Record, err error) {
 		err = m.setOther(&r)
 		return r, err
 	}
-	proven, err := m.proven()
+	proven, err := m.proven(&r.Time)
 	r.Proven = proven && r.Verb == Grant
 	return r, err
 }
@@ -142,8 +142,13 @@ func (m *recordMembers) purposeOf(verb Verb) (p Purpose, every bool, err error) 
 	return grantedPurpose(string(name)), false, nil
 }
 
-// denied gives the purpose of a record that could not be read whole.
+// denied gives the purpose of a record that could not be read whole. An erasure
+// is for every purpose and a link has none, whatever else such a record names.
 func (m *recordMembers) denied() (p Purpose, every bool) {
+	verb, err := m.text(theVerb)
+	if err != nil || string(verb) == Erase.String() || string(verb) == Link.String() {
+		return NoPurpose, true
+	}
 	name, err := m.text(thePurpose)
 	if err != nil || len(name) == 0 {
 		return NoPurpose, true
@@ -151,8 +156,9 @@ func (m *recordMembers) denied() (p Purpose, every bool) {
 	return deniedPurpose(string(name))
 }
 
-// proven reports whether the evidence of a grant is complete.
-func (m *recordMembers) proven() (bool, error) {
+// proven reports whether the evidence of a grant is complete. A double opt-in
+// is given when it is confirmed, not when it was asked for.
+func (m *recordMembers) proven(given *int64) (bool, error) {
 	method, err := m.text(theMethod)
 	if err != nil {
 		return false, err
@@ -183,9 +189,17 @@ func (m *recordMembers) proven() (bool, error) {
 	if m[theTime] == nil || !validConsentType(string(consentType)) {
 		return false, nil
 	}
-	if string(method) == "double_opt_in" {
+	if m[theValidity] != nil {
+		// Nothing here ends a grant when its time is up, so one that says it
+		// ends must not be taken for one that goes on.
+		return false, nil
+	}
+	if bareName(string(method)) == "doubleoptin" {
 		// A confirmation that cannot be read is none.
-		_, err := m.microseconds(theConfirmation)
+		confirmed, err := m.microseconds(theConfirmation)
+		if err == nil {
+			*given = max(*given, confirmed)
+		}
 		return err == nil, nil
 	}
 	return true, nil

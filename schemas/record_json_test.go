@@ -30,6 +30,7 @@ func recordText(changes map[string]string) string {
 		{"verb", ""},
 		{"event_type", `"ExpressedConsent"`},
 		{"event_time", `"2026-11-24T11:00:00.1234567+02:00"`},
+		{"validity_duration", ""},
 		{"sequence", "42"},
 		{"privacy_notice", `"notice-2026-03"`},
 		{"collection_method", `"web_form"`},
@@ -175,6 +176,12 @@ func TestParseRecordProof(t *testing.T) {
 		{"double opt-in with a confirmation that is no time", doubleOptIn(`{"confirmed_at":"yes"}`), unproven},
 		{"double opt-in with a confirmation that is no text", doubleOptIn(`{"confirmed_at":1}`), unproven},
 		{"double opt-in confirmed", doubleOptIn(`{"confirmed_at":"2026-11-24T09:00:00Z"}`), testGrant(nil)},
+		{"double opt-in confirmed later", doubleOptIn(`{"confirmed_at":"2026-11-25T09:00:00Z"}`),
+			testGrant(func(r *Record) { r.Time = testTime/1_000_000*1_000_000 + 24*3600*1_000_000 })},
+		{"a validity that ends", with("validity_duration", `"P13M"`), unproven},
+		{"a validity that cannot be read", with("validity_duration", `{"months":13}`), unproven},
+		{"no validity", with("validity_duration", "null"), testGrant(nil)},
+		{"double opt-in under another spelling", with("collection_method", `"Double-Opt-In"`), unproven},
 	})
 }
 
@@ -262,6 +269,9 @@ func TestParseRecordDenies(t *testing.T) {
 		{"every purpose when it has none", map[string]string{"purpose": "7"}, Record{Principal: principal, Every: true}},
 		{"every purpose when it is wide", map[string]string{"purpose": `"dpv:Marketing"`, "schema_version": ""}, Record{Principal: principal, Every: true}},
 		{"every purpose when it is all", map[string]string{"purpose": `"*"`}, Record{Principal: principal, Every: true}},
+		{"every purpose of an erasure", map[string]string{"event_state": "", "verb": `"erase"`, "sequence": ""}, Record{Principal: principal, Every: true}},
+		{"every purpose of an erasure that is a withdrawal too", map[string]string{"event_state": `"ConsentWithdrawn"`, "verb": `"erase"`}, Record{Principal: principal, Every: true}},
+		{"every purpose of a link to nobody", map[string]string{"event_state": "", "verb": `"link"`}, Record{Principal: principal, Every: true}},
 		{"nobody", map[string]string{"pii_principal_id": `"x"`}, Record{Purpose: DirectMarketingEmail}},
 	} {
 		got, err := ParseRecord([]byte(recordText(c.changes)))
@@ -366,7 +376,7 @@ func FuzzParseRecord(f *testing.F) {
 }
 
 func BenchmarkParseRecord(b *testing.B) {
-	data := []byte(`{"schema_version":"https://w3id.org/dpv/schema/dpv-27560#record-eu-gdpr","record_id":"0b6f2a4e","pii_principal_id":"email:someone@example.com","purpose":"direct_marketing_email","purpose_type":"dpv:DirectMarketing","processing_id":"ropa-017@3","lawful_basis":"eu-gdpr:A6-1-a","event_state":"ConsentGiven","event_type":"ExpressedConsent","event_time":"2026-11-24T09:00:00Z","validity_duration":"P13M","entity_id":"subject","sequence":42,"privacy_notice":"notice-2026-03","language":"fi","jurisdiction":"FI","collection_method":"double_opt_in","withdrawal_method":"unsubscribe_link","source":{"system":"preference_centre","signal":"newsletter"},"evidence":{"consent_text_sha256":"00","confirmed_at":"2026-11-24T09:00:00Z"}}`)
+	data := []byte(`{"schema_version":"https://w3id.org/dpv/schema/dpv-27560#record-eu-gdpr","record_id":"0b6f2a4e","pii_principal_id":"email:someone@example.com","purpose":"direct_marketing_email","purpose_type":"dpv:DirectMarketing","processing_id":"ropa-017@3","lawful_basis":"eu-gdpr:A6-1-a","event_state":"ConsentGiven","event_type":"ExpressedConsent","event_time":"2026-11-24T09:00:00Z","entity_id":"subject","sequence":42,"privacy_notice":"notice-2026-03","language":"fi","jurisdiction":"FI","collection_method":"double_opt_in","withdrawal_method":"unsubscribe_link","source":{"system":"preference_centre","signal":"newsletter"},"evidence":{"consent_text_sha256":"00","confirmed_at":"2026-11-24T09:00:00Z"}}`)
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

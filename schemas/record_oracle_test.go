@@ -33,7 +33,7 @@ type oracleMembers struct {
 	schemaVersion, recordID, principal, linked, purpose []byte
 	state, verb, eventTime, sequence                    []byte
 	collectionMethod, privacyNotice, eventType          []byte
-	source, system, evidence, confirmedAt               []byte
+	source, system, evidence, confirmedAt, validity     []byte
 }
 
 func (m *oracleMembers) read(object oracleObject) {
@@ -60,6 +60,8 @@ func (m *oracleMembers) read(object oracleObject) {
 			m.eventTime = value
 		case "sequence":
 			m.sequence = value
+		case "validity_duration":
+			m.validity = value
 		case "collection_method":
 			m.collectionMethod = value
 		case "privacy_notice":
@@ -120,7 +122,7 @@ func (m *oracleMembers) record() (r Record, err error) {
 		err = m.setOther(&r)
 		return r, err
 	}
-	proven, err := m.proven()
+	proven, err := m.proven(&r)
 	r.Proven = proven && r.Verb == Grant
 	return r, err
 }
@@ -198,6 +200,9 @@ func (m *oracleMembers) purposeOf(verb Verb) (p Purpose, every bool, err error) 
 
 // denied gives the purpose of a record that could not be read whole.
 func (m *oracleMembers) denied() (p Purpose, every bool) {
+	if verb, err := oracleText("verb", m.verb); err != nil || verb == "erase" || verb == "link" {
+		return NoPurpose, true
+	}
 	name, err := oracleText("purpose", m.purpose)
 	if err != nil || name == "" {
 		return NoPurpose, true
@@ -206,7 +211,7 @@ func (m *oracleMembers) denied() (p Purpose, every bool) {
 }
 
 // proven reports whether the evidence of a grant is complete.
-func (m *oracleMembers) proven() (bool, error) {
+func (m *oracleMembers) proven(r *Record) (bool, error) {
 	method, err := oracleText("collection_method", m.collectionMethod)
 	if err != nil {
 		return false, err
@@ -234,12 +239,15 @@ func (m *oracleMembers) proven() (bool, error) {
 			return false, nil
 		}
 	}
-	if m.eventTime == nil || !validConsentType(consentType) {
+	if m.eventTime == nil || m.validity != nil || !validConsentType(consentType) {
 		return false, nil
 	}
-	if method == "double_opt_in" {
+	if bareName(method) == "doubleoptin" {
 		// A confirmation that cannot be read is none.
-		_, err := oracleMicroseconds("evidence.confirmed_at", m.confirmedAt)
+		at, err := oracleMicroseconds("evidence.confirmed_at", m.confirmedAt)
+		if err == nil && at > r.Time {
+			r.Time = at
+		}
 		return err == nil, nil
 	}
 	return true, nil

@@ -40,6 +40,7 @@ const (
 	theState
 	theVerb
 	theTime
+	theValidity
 	theSequence
 	theMethod
 	theNotice
@@ -62,6 +63,7 @@ var memberNames = [numMembers]string{
 	theState:         "event_state",
 	theVerb:          "verb",
 	theTime:          "event_time",
+	theValidity:      "validity_duration",
 	theSequence:      "sequence",
 	theMethod:        "collection_method",
 	theNotice:        "privacy_notice",
@@ -107,6 +109,8 @@ func topMember(name []byte) recordMember {
 		return theVerb
 	case "event_time":
 		return theTime
+	case "validity_duration":
+		return theValidity
 	case "sequence":
 		return theSequence
 	case "collection_method":
