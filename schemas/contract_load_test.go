@@ -178,3 +178,22 @@ func TestLoadContractsProblems(t *testing.T) {
 		t.Errorf("a folder without contracts: %v", err)
 	}
 }
+
+// A user id is an e-mail address in many shops, and what its owner said by
+// e-mail holds for it too.
+func TestDefaultUserIDsAreAlsoAskedAsEmail(t *testing.T) {
+	for _, c := range DefaultContracts() {
+		asked := false
+		for _, f := range c.Fields {
+			if f.Name == "user_id" || f.Name == "previous_id" {
+				asked = slices.Contains(f.Identifiers, UserID) && slices.Contains(f.Identifiers, Email)
+				if !asked {
+					t.Errorf("%s.%s is asked as %v, want user_id and email among them", c.Table, f.Name, f.Identifiers)
+				}
+			}
+		}
+		if !asked {
+			t.Errorf("%s: no user id is asked for", c.Table)
+		}
+	}
+}
