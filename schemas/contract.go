@@ -90,8 +90,8 @@ type Field struct {
 	Line       int
 }
 
-// Technique names a treatment, in the words of STANDARDS: what happens to a
-// field's value before it may be stored.
+// Technique names a treatment: what happens to a field's value before it may be
+// stored.
 type Technique uint8
 
 // The techniques. The zero value drops.
