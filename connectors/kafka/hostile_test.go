@@ -111,7 +111,10 @@ func TestBitFlipIsAnErrorAndNotData(t *testing.T) {
 func peak(t testing.TB) int {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		t.Skip("no /proc here")
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip("MEMORY IS NOT MEASURED HERE:", err)
 	}
 	for line := range strings.Lines(string(status)) {
 		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
@@ -122,7 +125,7 @@ func peak(t testing.TB) int {
 			return kb << 10
 		}
 	}
-	t.Skip("no VmHWM here")
+	t.Fatal("/proc/self/status does not tell VmHWM")
 	return 0
 }
 
