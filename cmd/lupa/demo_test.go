@@ -26,7 +26,7 @@ func TestDemo(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new", "demo")
 	code, out, errs := command(t, "demo", "--dir", dir, "--log-level", "warn")
-	if code != exitOK || errs != "" {
+	if code != exitOK || !warnsOfTheCutRecords(errs) {
 		t.Fatalf("code %d, stderr %q", code, errs)
 	}
 	tables := readTables(t, filepath.Join(dir, "warehouse"))
@@ -332,12 +332,19 @@ func plain(text, dir string) string {
 	return out.String()
 }
 
+// warnsOfTheCutRecords reports whether a log holds one line: that ten records
+// of the ledger, which the sample cuts off, could not be read.
+func warnsOfTheCutRecords(log string) bool {
+	return strings.Count(log, "\n") == 1 && strings.Contains(log, "ledger records could not be read") &&
+		strings.Contains(log, "records=10") && strings.Contains(log, "the record is not JSON")
+}
+
 // TestDemoJSON runs the demo without a folder.
 func TestDemoJSON(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	code, out, errs := command(t, "demo", "--json", "--log-level", "warn")
-	if code != exitOK || errs != "" {
+	if code != exitOK || !warnsOfTheCutRecords(errs) {
 		t.Fatalf("code %d, stderr %q", code, errs)
 	}
 	d := demoResult{result: &result{}}

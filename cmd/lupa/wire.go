@@ -141,6 +141,9 @@ func (r *rooms) openLedger(ctx context.Context) error {
 	s := r.view.Stats()
 	r.log.Info("ledger read", "records", s.Records, "subjects", s.Subjects, "unreadable", s.Unreadable,
 		"unknown_purposes", s.UnknownPurposes, "ties", s.Ties, "capped", s.Capped, "seconds", time.Since(began).Seconds())
+	if s.Unreadable > 0 {
+		r.log.Warn("ledger records could not be read, and deny whom they are about", "records", s.Unreadable, "first", r.view.Fault())
+	}
 	if s.Subjects == 0 {
 		r.log.Warn("the ledger is about nobody, so no row about a person can be kept")
 	}

@@ -50,6 +50,7 @@ type View struct {
 	stats Stats
 
 	cappedRows atomic.Int64
+	fault      atomic.Pointer[string]
 }
 
 // Stats are counts of a view since it was made.
@@ -83,6 +84,16 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 		return nil, fmt.Errorf("consent: MaxLinked is %d, must be at least 2", opts.MaxLinked)
 	}
 	return &View{tokens: tokens, store: store{maxLinked: opts.MaxLinked}}, nil
+}
+
+// Fault says why the first value that could not be read could not, or nothing
+// if all could. It names a member of the record and what is allowed there,
+// never what stands there.
+func (v *View) Fault() string {
+	if why := v.fault.Load(); why != nil {
+		return *why
+	}
+	return ""
 }
 
 // Stats gives the counts.
@@ -177,10 +188,13 @@ func (v *View) read(key, value []byte) (change, error) {
 	}
 	r, err := schemas.ParseRecord(value)
 	if err == nil {
-		if c, err := v.resolve(&r); err == nil {
+		var c change
+		if c, err = v.resolve(&r); err == nil {
 			return c, nil
 		}
 	}
+	why := err.Error()
+	v.fault.CompareAndSwap(nil, &why)
 	return v.unreadable(key, &r)
 }
 

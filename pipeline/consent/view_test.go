@@ -132,7 +132,26 @@ func TestApplyUnreadable(t *testing.T) {
 			if n := v.Stats().Unreadable; n != 1 {
 				t.Errorf("%d unreadable, want 1", n)
 			}
+			if v.Fault() == "" {
+				t.Error("nothing says why")
+			}
 		})
+	}
+}
+
+func TestFaultNamesTheMemberOfTheFirst(t *testing.T) {
+	v := newView(t, Options{})
+	if why := v.Fault(); why != "" {
+		t.Errorf("a view that has read nothing says %q", why)
+	}
+	const record = `{"schema_version":"https://w3id.org/dpv/schema/dpv-27560#record","pii_principal_id":"email:tove@example.org","purpose":"analytics","event_state":%s,"sequence":%s}`
+	for _, value := range []string{fmt.Sprintf(record, `"ConsentOfTove"`, "1"), fmt.Sprintf(record, `"ConsentGiven"`, `"soon"`)} {
+		if _, err := v.Apply([][]byte{nil}, [][]byte{[]byte(value)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if why := v.Fault(); !strings.HasPrefix(why, "event_state:") || strings.Contains(strings.ToLower(why), "tove") {
+		t.Errorf("the view says %q, want the member event_state and no value", why)
 	}
 }
 
