@@ -197,9 +197,12 @@ func (j job) change(t *testing.T, from, to string) {
 	write(t, j.dir, "lupa.yaml", strings.Replace(string(text), from, to, 1))
 }
 
-// awaits waits until every table of the job stands at the ends.
+// awaits waits until p streams and every table of the job stands at the ends. A
+// process before it may have brought them there, and a signal to one that has
+// not begun is not a signal to a stream.
 func (j job) awaits(t *testing.T, p *process, ends pipeline.Vector) {
 	t.Helper()
+	p.must(t, streamingLine)
 	for commits := 1; !caughtUp(t, j.warehouse(), ends); commits++ {
 		if !p.says(t, committedLine, commits) && !caughtUp(t, j.warehouse(), ends) {
 			t.Fatalf("ended before it caught up; it said:\n%s", p.stderr.text())
