@@ -21,19 +21,13 @@ const (
 // valid until the source's next call.
 type Chunk struct {
 	Partition Partition
-	// Arena holds the messages; at least ArenaSlack readable bytes follow the
-	// last one.
-	Arena []byte
-	// Values are where the messages lie; Len 0 is an empty value.
-	Values []schemas.Span
+	// At least ArenaSlack readable bytes follow the last message in the arena.
+	schemas.Messages
 	// TooLarge lists, ascending, the indexes of messages that were over the
 	// source's limit; their value is empty.
 	TooLarge []int32
 	// Offsets are the messages' offsets, ascending, not always dense.
 	Offsets []int64
-	// Times are the messages' own times (a Kafka record's timestamp) in
-	// microseconds since 1970, or NoTime.
-	Times []int64
 	// Next is the position after this chunk.
 	Next Mark
 }

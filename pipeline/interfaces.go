@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 
 	"lupa/schemas"
 )
@@ -35,12 +36,12 @@ type Prover interface {
 
 // Decoder makes columns of messages. Only one goroutine uses it.
 type Decoder interface {
-	// Decode reads the messages values[i] of arena; times[i] is a message's
-	// own time or NoTime. It gives the rows of each contract (the slice is
-	// indexed like the job's contracts; Record is nil where there are none)
-	// and the rejects, ascending by message. Both are valid until the next
-	// call.
-	Decode(arena []byte, values []schemas.Span, times []int64) ([]schemas.Rows, []schemas.Reject, error)
+	// Decode reads the messages of one topic. It gives the rows of each
+	// contract (the slice is indexed like the job's contracts; Record is nil
+	// where there are none) and the rejects, ascending by message. Both are
+	// valid until the next call. While something that it needs cannot be
+	// reached it waits, until ctx ends.
+	Decode(ctx context.Context, topic string, m *schemas.Messages) ([]schemas.Rows, []schemas.Reject, error)
 }
 
 // Stage works on a batch in place. Only one goroutine uses it. An error stops
@@ -76,6 +77,37 @@ type Rejected struct {
 	Value     []byte
 }
 
+// Rechecker is a Stage that can tell, until a row is committed, whether it
+// would still be kept.
+type Rechecker interface {
+	Stage
+	// Hold gives the rows that were kept since the last call, as they were
+	// decided, and begins anew.
+	Hold() Held
+	// HeldBytes is the memory that the rows take which the next Hold will give.
+	HeldBytes() int64
+}
+
+// Held are rows that were kept and are not committed. Recheck may be called
+// from another goroutine than the stage's, by one at a time.
+type Held interface {
+	// Recheck decides again the rows of a table whose subjects' records changed
+	// since they were decided, or since the last Recheck of the table, and
+	// gives those that may no longer stand as they are. The records that count
+	// are those that the ledger's view has applied when it is called.
+	Recheck(table int) ([]Amendment, error)
+}
+
+// Amendment is what has to be done to one row that was to be kept: it is taken
+// out when Reason denies; when it is ConsentGiven the row stays with fewer
+// purposes, and fields that need one of the others are emptied.
+type Amendment struct {
+	Partition Partition
+	Offset    int64
+	Reason    schemas.Reason
+	Granted   schemas.PurposeSet
+}
+
 // Sink keeps the tables of a job, indexed like its contracts.
 type Sink interface {
 	// Positions gives, for each table, how far its commits have come.
@@ -83,9 +115,32 @@ type Sink interface {
 	// Writer makes a worker's writer.
 	Writer() Writer
 	// Commit makes files and positions visible in one step, or none of them.
-	// It fails if a stored position is not the one that the commit begins at.
+	// It fails with an error that wraps ErrRefused if a stored position is not
+	// the one that the commit begins at, or a stored claim not the commit's;
+	// the files are then gone.
 	Commit(ctx context.Context, c *Commit) error
 }
+
+// Claimer is a Sink whose partitions can be claimed: whoever claimed last may
+// commit, and who claimed before may no more.
+type Claimer interface {
+	// Claim takes partitions over in every table. It gives the claims and, as
+	// they stand under them, all positions, both by table.
+	Claim(ctx context.Context, partitions []Partition) ([]Claims, []Positions, error)
+}
+
+// Amender is a Sink that can change rows of files that no commit names yet.
+type Amender interface {
+	// Amend applies the amendments, each to one row of one of the files of the
+	// table, and gives all its files as they are then: an old one where no row
+	// changed, and none for one without rows. Files that were replaced are
+	// gone. It is an error if a row is not there.
+	Amend(ctx context.Context, table int, files []File, rows []Amendment) ([]File, error)
+}
+
+// ErrRefused is the error of a commit that another writer was faster than, or
+// whose partitions another writer has claimed since. Nothing of it is visible.
+var ErrRefused = errors.New("the commit was refused")
 
 // Writer stages rows in files that no reader sees before their commit. Only
 // one goroutine uses it.
@@ -114,9 +169,18 @@ type Commit struct {
 	Files  []File
 	Moves  map[Partition]Move
 	Counts Counts
-	// Ledger is the lowest ledger position under which a row was decided.
+	// Claims are the numbers under which the partitions of Moves are committed;
+	// nil when the job has claimed none.
+	Claims Claims
+	// Ledger is the ledger position under which the kept rows are permitted:
+	// every record before it was looked at.
 	Ledger Vector
+
+	held []Held
 }
+
+// Claims are the numbers of a table's claims by partition.
+type Claims map[Partition]int64
 
 // Counts says what became of the messages that a table's commit covers:
 // Read = Kept + Masked + Dropped + Rejected, and Read is the sum of Reasons.

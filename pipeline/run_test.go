@@ -363,15 +363,17 @@ func (s stage) Apply(_ context.Context, b *pipeline.Batch) error { return s(b) }
 
 type brokenDecoder struct{ err error }
 
-func (d brokenDecoder) Decode([]byte, []schemas.Span, []int64) ([]schemas.Rows, []schemas.Reject, error) {
+func (d brokenDecoder) Decode(context.Context, string, *schemas.Messages) ([]schemas.Rows, []schemas.Reject, error) {
 	return nil, nil, d.err
 }
 
 // forgetful leaves the last message out.
 type forgetful struct{ pipelinetest.Decoder }
 
-func (d forgetful) Decode(arena []byte, values []schemas.Span, times []int64) ([]schemas.Rows, []schemas.Reject, error) {
-	return d.Decoder.Decode(arena, values[:len(values)-1], times[:len(times)-1])
+func (d forgetful) Decode(ctx context.Context, topic string, m *schemas.Messages) ([]schemas.Rows, []schemas.Reject, error) {
+	short := *m
+	short.Values, short.Times = m.Values[:len(m.Values)-1], m.Times[:len(m.Times)-1]
+	return d.Decoder.Decode(ctx, topic, &short)
 }
 
 // Rejected messages are in the quarantine before a position passes them.

@@ -119,8 +119,11 @@ var errStopped = errors.New("stopped")
 // guarantee: the chunk was fetched before the barrier is taken, so every
 // withdrawal acknowledged before that is in the view when rows are decided.
 func (w *worker) process(stop, work context.Context, c *Chunk) error {
-	rows, rejects, err := w.dec.Decode(c.Arena, c.Values, c.Times)
+	rows, rejects, err := w.dec.Decode(stop, c.Partition.Topic, &c.Messages)
 	if err != nil {
+		if stop.Err() != nil {
+			return errStopped
+		}
 		return fmt.Errorf("decode %s from offset %d: %w", c.Partition, firstOffset(c), err)
 	}
 	if err := w.accounted(c, rows, rejects); err != nil {

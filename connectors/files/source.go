@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"lupa/pipeline"
+	"lupa/schemas"
 )
 
 // Source is one worker's view of a set.
@@ -168,12 +169,12 @@ func (s *Source) read() (bool, error) {
 	}
 	s.chunk = pipeline.Chunk{
 		Partition: pipeline.Partition{Topic: s.file.name},
-		Arena:     s.lines.arena,
-		Values:    s.lines.values,
-		TooLarge:  s.lines.large,
-		Offsets:   s.lines.offsets,
-		Times:     s.times[:len(s.lines.values)],
-		Next:      pipeline.Mark{Next: s.split.line, Anchor: s.anchor.String()},
+		Messages: schemas.Messages{
+			Arena: s.lines.arena, Values: s.lines.values, Times: s.times[:len(s.lines.values)],
+		},
+		TooLarge: s.lines.large,
+		Offsets:  s.lines.offsets,
+		Next:     pipeline.Mark{Next: s.split.line, Anchor: s.anchor.String()},
 	}
 	return true, nil
 }

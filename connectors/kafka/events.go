@@ -256,10 +256,9 @@ func (e *Events) fill(p *piece) {
 	}
 	e.chunk = pipeline.Chunk{
 		Partition: p.part.id,
-		Values:    out.values[p.lo:p.hi],
+		Messages:  schemas.Messages{Values: out.values[p.lo:p.hi], Times: out.times[p.lo:p.hi]},
 		TooLarge:  e.large,
 		Offsets:   out.offsets[p.lo:p.hi],
-		Times:     out.times[p.lo:p.hi],
 		Next:      pipeline.Mark{Next: p.next},
 	}
 	if p.part.strict {

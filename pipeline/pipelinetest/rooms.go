@@ -31,7 +31,7 @@ var valueSchema = arrow.NewSchema([]arrow.Field{{Name: "value", Type: arrow.Bina
 type Decoder struct{}
 
 // Decode makes one text column for each table.
-func (Decoder) Decode(arena []byte, values []schemas.Span, _ []int64) ([]schemas.Rows, []schemas.Reject, error) {
+func (Decoder) Decode(_ context.Context, _ string, msgs *schemas.Messages) ([]schemas.Rows, []schemas.Reject, error) {
 	builders := []*array.StringBuilder{
 		array.NewStringBuilder(memory.DefaultAllocator), array.NewStringBuilder(memory.DefaultAllocator)}
 	rows := make([]schemas.Rows, len(builders))
@@ -40,8 +40,8 @@ func (Decoder) Decode(arena []byte, values []schemas.Span, _ []int64) ([]schemas
 		builders[table].Append(value)
 		rows[table].Message = append(rows[table].Message, int32(message))
 	}
-	for i, v := range values {
-		name, value, _ := strings.Cut(string(arena[v.Off:v.Off+v.Len]), ":")
+	for i, v := range msgs.Values {
+		name, value, _ := strings.Cut(string(msgs.Arena[v.Off:v.Off+v.Len]), ":")
 		reject := schemas.Reject{Message: int32(i), Contract: schemas.NoContract, Field: schemas.NoField}
 		switch name {
 		case "red":

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -141,14 +142,14 @@ func BenchmarkDecode(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			d := newJSON(b, c.contracts, Options{})
 			d.walker.plain = c.plain
-			if _, rejects, err := d.Decode(arena, spans, times); err != nil || len(rejects) > 0 {
+			if _, rejects, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times}); err != nil || len(rejects) > 0 {
 				b.Fatal(len(rejects), err)
 			}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(arena) / batch))
 			b.ResetTimer()
 			for n := 0; n < b.N; n += batch {
-				if _, _, err := d.Decode(arena, spans, times); err != nil {
+				if _, _, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times}); err != nil {
 					b.Fatal(err)
 				}
 			}

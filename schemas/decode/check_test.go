@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"context"
 	"math"
 	"os"
 	"path/filepath"
@@ -76,7 +77,7 @@ func newJSON(t testing.TB, contracts []*schemas.Contract, opts Options) *JSON {
 func checkAgainstOracle(t testing.TB, d *JSON, contracts []*schemas.Contract, messages [][]byte, times []int64) (rows int) {
 	t.Helper()
 	arena, spans, _ := pack(messages)
-	got, rejects, err := d.Decode(arena, spans, times)
+	got, rejects, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +221,7 @@ func decodeAll(t testing.TB, d *JSON, messages [][]byte, times []int64) result {
 	if times == nil {
 		times = none
 	}
-	rows, rejects, err := d.Decode(arena, spans, times)
+	rows, rejects, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 // contracts. The common case is one JSON object a message:
 //
 //	d, err := decode.NewJSON(contracts, decode.Options{})
-//	rows, rejects, err := d.Decode(arena, values, times)
+//	rows, rejects, err := d.Decode(ctx, topic, messages)
 //
 // A message is scanned once for all contracts. The keys on the way to any path
 // that a contract names form a tree, each path is one slot, and the scan leaves

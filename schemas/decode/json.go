@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -68,13 +69,11 @@ func (d *JSON) identitySlots(slots int) []bool {
 	return marks
 }
 
-// Decode reads the messages values[i] of arena, behind whose last at least 64
-// bytes are readable; times[i] is a message's own time in microseconds, or the
-// lowest int64. It gives the rows of each contract and the rejects, ascending
-// by message; both point into the arena and are valid until the next call. An
-// error means that the arguments do not fit together.
-func (d *JSON) Decode(arena []byte, values []schemas.Span, times []int64) ([]schemas.Rows, []schemas.Reject, error) {
-	arena, err := withSlack(arena, values, times)
+// Decode reads messages of any topic. It gives the rows of each contract and
+// the rejects, ascending by message; both point into the arena and are valid
+// until the next call. An error means that the parts of m do not fit together.
+func (d *JSON) Decode(_ context.Context, _ string, m *schemas.Messages) ([]schemas.Rows, []schemas.Reject, error) {
+	arena, err := withSlack(m.Arena, m.Values, m.Times)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -84,8 +83,8 @@ func (d *JSON) Decode(arena []byte, values []schemas.Span, times []int64) ([]sch
 	w := &d.walker
 	w.arena, w.side = arena, w.side[:0]
 	d.rejects = d.rejects[:0]
-	for i, s := range values {
-		d.message(int32(i), s, times[i])
+	for i, s := range m.Values {
+		d.message(int32(i), s, m.Times[i])
 	}
 	if len(w.side) > math.MaxInt32 {
 		return nil, nil, fmt.Errorf("decode: %d bytes of text with escapes in one arena, views reach 2 GiB", len(w.side))

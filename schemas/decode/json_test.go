@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -233,7 +234,7 @@ func TestViews(t *testing.T) {
 	c := []*schemas.Contract{contract(nil, keep("x", schemas.Text, "x"), dropped(keep("y", schemas.Text, "y")))}
 	long := strings.Repeat("long ", 10)
 	arena, spans, times := pack([][]byte{[]byte(`{"x":"` + long + `"}`), []byte(`{"x":"\u006c` + long[1:] + `"}`), []byte(`{"x":"` + long + `","y":"secret\n"}`)})
-	rows, _, err := newJSON(t, c, Options{}).Decode(arena, spans, times)
+	rows, _, err := newJSON(t, c, Options{}).Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +305,7 @@ func TestNewJSONChecks(t *testing.T) {
 func TestDecodeChecks(t *testing.T) {
 	d := newJSON(t, []*schemas.Contract{schemas.Rejects()}, Options{MaxMessageBytes: 10})
 	arena, spans, times := pack([][]byte{[]byte(`{"a":1234}`), []byte(`{"a":12345}`), []byte(`{}`)})
-	rows, rejects, err := d.Decode(arena, spans, times)
+	rows, rejects, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,19 +315,19 @@ func TestDecodeChecks(t *testing.T) {
 	if rows[0].Record.NumRows() != 2 || rows[0].Record.Column(0).NullN() != 2 {
 		t.Error("a field without paths is not a column of nulls")
 	}
-	if _, _, err := d.Decode(arena[:len(arena)-slack], spans, times); err != nil {
+	if _, _, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena[:len(arena)-slack], Values: spans, Times: times}); err != nil {
 		t.Errorf("slack in the arena's capacity: %v", err)
 	}
-	if _, _, err := d.Decode(arena[:len(arena)-1:len(arena)-1], spans, times); err == nil {
+	if _, _, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena[: len(arena)-1 : len(arena)-1], Values: spans, Times: times}); err == nil {
 		t.Error("an arena without slack is taken")
 	}
-	if _, _, err := d.Decode(arena, spans, times[1:]); err == nil {
+	if _, _, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times[1:]}); err == nil {
 		t.Error("fewer times than messages are taken")
 	}
-	if rows, rejects, err := d.Decode(nil, nil, nil); err == nil || rows != nil || rejects != nil {
+	if rows, rejects, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: nil, Values: nil, Times: nil}); err == nil || rows != nil || rejects != nil {
 		t.Error("an arena without slack is taken")
 	}
-	if rows, rejects, err := d.Decode(arena, nil, nil); err != nil || len(rejects) > 0 || rows[0].Record != nil {
+	if rows, rejects, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: nil, Times: nil}); err != nil || len(rejects) > 0 || rows[0].Record != nil {
 		t.Error("no messages are not no rows")
 	}
 }
@@ -441,7 +442,7 @@ func TestNoAllocationsPerRow(t *testing.T) {
 	big, bigSpans, bigTimes := pack(segmentEvents(2000, 3))
 	count := func(a []byte, s []schemas.Span, at []int64) float64 {
 		return testing.AllocsPerRun(5, func() {
-			if _, _, err := d.Decode(a, s, at); err != nil {
+			if _, _, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: a, Values: s, Times: at}); err != nil {
 				t.Fatal(err)
 			}
 		})

@@ -28,7 +28,7 @@ func TestOutcomesAgreeWithTheRooms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, rejects, err := decoder.Decode(arena, spans, none)
+	rows, rejects, err := decoder.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: none})
 	if err != nil {
 		t.Fatal(err)
 	}
