@@ -123,6 +123,12 @@ func (c *Cluster) transport(topics ...string) *kafkago.Transport {
 	}
 }
 
+// dialer makes connections as transport does, for what the client library runs
+// on connections of its own: the membership of a consumer group.
+func (c *Cluster) dialer() *kafkago.Dialer {
+	return &kafkago.Dialer{DialFunc: dial, Timeout: 5 * time.Second, ClientID: c.o.ClientID}
+}
+
 // dial connects with a read buffer that takes in more of an answer per system
 // call than the 4 KiB of the client library.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
