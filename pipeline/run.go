@@ -20,19 +20,45 @@ type Job struct {
 	Workers   []Worker
 	Ledger    Ledger
 	Sink      Sink
+	// Partitions are what the workers' sources read, where that is known from
+	// the start: they are claimed before anything is read, so that no other
+	// run, however late it wakes, can commit for them any more. The sink must
+	// be a Claimer then. Without them the positions alone keep two runs apart.
+	Partitions []Partition
 	// Quarantine may be nil: rejects are then counted and listed, not put aside.
 	Quarantine Quarantine
 	// CommitEvery is the longest time that read messages wait for their commit.
 	CommitEvery time.Duration
 	// DrainTimeout bounds the last commit after the run was told to stop.
 	DrainTimeout time.Duration
+	// MaxHeldBytes is how much memory the rows that each worker keeps in mind
+	// until their commit may take before it commits early; 0 is no bound.
+	MaxHeldBytes int64
+	// Watchdog is how long one step of a worker or of the commit may take, 0 is
+	// for ever. Waiting for the ledger is no step, nor is anything while
+	// Stalled says that the job waits for something outside. When a step takes
+	// longer the run ends with ErrWedged at once, and leaves that step behind:
+	// the process must exit.
+	Watchdog time.Duration
+	Stalled  func() bool
 	// Now is the clock that measures commit intervals; it decides nothing else.
 	Now func() time.Time
-	// Read, if set, counts messages as they are processed.
-	Read *atomic.Int64
+	// Stats, if set, counts what the run does.
+	Stats *Stats
 	// Committed, if set, is told of every commit after it took effect, one at
 	// a time.
 	Committed func(*Commit)
+}
+
+// Stats are the counts of one run or several, for others to read meanwhile.
+type Stats struct {
+	Read         atomic.Int64 // messages processed
+	Barriers     atomic.Int64 // waits for the ledger
+	BarrierNanos atomic.Int64 // how long they took in all
+	Flushes      atomic.Int64
+	Commits      atomic.Int64
+	Amended      atomic.Int64 // rows taken out or narrowed between decision and commit
+	HeldBytes    atomic.Int64 // memory of the rows that wait for their commit, as last measured
 }
 
 // Worker owns a share of the input from end to end and shares no mutable state
@@ -58,6 +84,11 @@ func (j *Job) check() error {
 		return errors.New("job: commit interval and drain timeout must be above zero")
 	case j.Now == nil:
 		return errors.New("job: no clock")
+	case j.MaxHeldBytes < 0 || j.Watchdog < 0:
+		return errors.New("job: bounds must not be negative")
+	}
+	if _, ok := j.Sink.(Claimer); j.Partitions != nil && !ok {
+		return errors.New("job: partitions to claim, and a sink without claims")
 	}
 	for i, w := range j.Workers {
 		if w.Source == nil || w.Decoder == nil || len(w.Stages) == 0 {
@@ -75,9 +106,12 @@ func Run(ctx context.Context, job Job) ([]Counts, error) {
 	if err := job.check(); err != nil {
 		return nil, err
 	}
-	positions, err := job.Sink.Positions(ctx)
+	if job.Stats == nil {
+		job.Stats = new(Stats)
+	}
+	claims, positions, err := job.claim(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read positions: %w", err)
+		return nil, err
 	}
 	if len(positions) != len(job.Contracts) {
 		return nil, fmt.Errorf("read positions: sink has %d tables, job has %d", len(positions), len(job.Contracts))
@@ -87,18 +121,20 @@ func Run(ctx context.Context, job Job) ([]Counts, error) {
 	work, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
 	stopDrain := context.AfterFunc(ctx, func() {
-		time.AfterFunc(job.DrainTimeout, func() { abort(errDrain) })
+		time.AfterFunc(job.DrainTimeout, func() { abort(ErrDrain) })
 	})
 	defer stopDrain()
 
 	group, work := errgroup.WithContext(work)
+	watch := newWatch(&job, len(job.Workers)+1)
 	staged := make(chan []*Commit)
-	totals := make([]Counts, len(job.Contracts))
-	group.Go(func() error { return commitLoop(work, &job, staged, totals) })
+	c := &committer{job: &job, claims: claims, totals: make([]Counts, len(job.Contracts)), step: watch.step(len(job.Workers))}
+	group.Go(func() error { return c.run(work, staged) })
 
 	var reading sync.WaitGroup
 	for i := range job.Workers {
 		w := newWorker(&job, i, positions, staged)
+		w.step = watch.step(i)
 		reading.Add(1)
 		group.Go(func() error {
 			defer reading.Done()
@@ -110,14 +146,45 @@ func Run(ctx context.Context, job Job) ([]Counts, error) {
 		close(staged)
 		return nil
 	})
-	err = group.Wait()
-	if cause := context.Cause(work); errors.Is(cause, errDrain) {
-		err = errDrain
+	ended := make(chan error, 1)
+	go func() { ended <- group.Wait() }()
+	if err = watch.wait(ended); errors.Is(err, ErrWedged) {
+		abort(err)
+		return nil, err // the totals are the committer's, which may still be at it
 	}
-	return totals, err
+	if cause := context.Cause(work); errors.Is(cause, ErrDrain) {
+		err = ErrDrain
+	}
+	return c.totals, err
 }
 
-var errDrain = errors.New("the last commit did not end within the drain timeout")
+// claim gives where the tables stand, after the job's partitions were claimed.
+func (j *Job) claim(ctx context.Context) ([]Claims, []Positions, error) {
+	if j.Partitions == nil {
+		positions, err := j.Sink.Positions(ctx)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read positions: %w", err)
+		}
+		return nil, positions, nil
+	}
+	claims, positions, err := j.Sink.(Claimer).Claim(ctx, j.Partitions)
+	if err != nil {
+		return nil, nil, fmt.Errorf("claim %d partitions: %w", len(j.Partitions), err)
+	}
+	if len(claims) != len(j.Contracts) {
+		return nil, nil, fmt.Errorf("claim: sink has %d tables, job has %d", len(claims), len(j.Contracts))
+	}
+	return claims, positions, nil
+}
+
+// The errors of a run that has to be given up.
+var (
+	// ErrDrain means that the last commit did not end in time. What was read
+	// since the one before it will be read again.
+	ErrDrain = errors.New("the last commit did not end within the drain timeout")
+	// ErrWedged means that a step hangs. Only the end of the process ends it.
+	ErrWedged = errors.New("no progress")
+)
 
 // lowest is where reading starts: for each partition the lowest position of
 // any table. A partition that some table has never seen starts at its

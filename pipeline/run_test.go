@@ -94,7 +94,7 @@ func aMinuteLater() func() time.Time {
 func job(sink pipeline.Sink, partitions map[pipeline.Partition][]string, size int) pipeline.Job {
 	j := pipeline.Job{
 		Contracts: pipelinetest.Contracts(), Ledger: pipelinetest.Ledger{}, Sink: sink,
-		CommitEvery: 3 * time.Minute, DrainTimeout: time.Minute, Now: aMinuteLater(),
+		CommitEvery: 10 * time.Minute, DrainTimeout: time.Minute, Now: aMinuteLater(),
 	}
 	for p, messages := range partitions {
 		j.Workers = append(j.Workers, pipeline.Worker{
@@ -382,6 +382,7 @@ func TestRunQuarantinesBeforeItCommits(t *testing.T) {
 	messages := []string{"red:k0", "bad:1", "conflict:2", "what:3", ""}
 	sink := pipelinetest.NewSink(3)
 	j := job(sink, map[pipeline.Partition][]string{p: messages}, 2)
+	j.CommitEvery = 1000 * time.Hour
 	q := &pipelinetest.Quarantine{}
 	j.Quarantine = q
 	j.Committed = func(*pipeline.Commit) {

@@ -25,6 +25,8 @@ type worker struct {
 	dec    Decoder
 	stages []Stage
 	out    Writer
+	holds  []Rechecker // those of the stages that are
+	step   *step
 	staged chan<- []*Commit
 
 	// held is how far each table has come: what it had committed when the run
@@ -50,8 +52,14 @@ func newWorker(job *Job, id int, held []Positions, staged chan<- []*Commit) *wor
 		own[table] = Positions{}
 		maps.Copy(own[table], held[table])
 	}
+	var holds []Rechecker
+	for _, s := range w.Stages {
+		if r, ok := s.(Rechecker); ok {
+			holds = append(holds, r)
+		}
+	}
 	return &worker{
-		job: job, src: w.Source, dec: w.Decoder, stages: w.Stages,
+		job: job, holds: holds, src: w.Source, dec: w.Decoder, stages: w.Stages,
 		staged: staged, held: own,
 		pending: make([]*Commit, len(job.Contracts)),
 		names:   array.NewStringBuilder(memory.DefaultAllocator),
@@ -89,7 +97,10 @@ func (w *worker) run(stop, work context.Context) (err error) {
 			return fmt.Errorf("read: %w", err)
 		}
 		if chunk != nil {
-			if err := w.process(stop, work, chunk); err != nil {
+			w.step.begin(w.job.Now())
+			err := w.process(stop, work, chunk)
+			w.step.end()
+			if err != nil {
 				if stop.Err() != nil && errors.Is(err, errStopped) {
 					break
 				}
@@ -109,7 +120,20 @@ func (w *worker) run(stop, work context.Context) (err error) {
 }
 
 func (w *worker) due() bool {
-	return w.moved && w.job.Now().Sub(w.since) >= w.job.CommitEvery
+	return w.moved && (w.job.Now().Sub(w.since) >= w.job.CommitEvery || w.full())
+}
+
+// full reports whether the rows that are kept in mind take so much memory that
+// they must be committed.
+func (w *worker) full() bool {
+	if w.job.MaxHeldBytes == 0 {
+		return false
+	}
+	var held int64
+	for _, r := range w.holds {
+		held += r.HeldBytes()
+	}
+	return held >= w.job.MaxHeldBytes
 }
 
 // errStopped marks a chunk that was given up untouched because the run ends.
@@ -129,7 +153,7 @@ func (w *worker) process(stop, work context.Context, c *Chunk) error {
 	if err := w.accounted(c, rows, rejects); err != nil {
 		return err
 	}
-	vector, err := w.job.Ledger.Barrier(stop)
+	vector, err := w.job.barrier(stop, w.step)
 	if err != nil {
 		if stop.Err() != nil {
 			return errStopped
@@ -148,9 +172,7 @@ func (w *worker) process(stop, work context.Context, c *Chunk) error {
 	if err := w.rejects(work, c, rejects); err != nil {
 		return err
 	}
-	if w.job.Read != nil {
-		w.job.Read.Add(int64(len(c.Values)))
-	}
+	w.job.Stats.Read.Add(int64(len(c.Values)))
 	return nil
 }
 
@@ -327,7 +349,10 @@ func (w *worker) flush(ctx context.Context) error {
 	if !w.moved {
 		return nil
 	}
+	w.step.begin(w.since)
 	files, err := w.out.Flush(ctx)
+	w.step.end()
+	w.job.Stats.Flushes.Add(1)
 	if err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
@@ -337,9 +362,15 @@ func (w *worker) flush(ctx context.Context) error {
 		}
 		w.pending[f.Table].Files = append(w.pending[f.Table].Files, f)
 	}
+	var held []Held
+	for _, r := range w.holds {
+		w.job.Stats.HeldBytes.Store(r.HeldBytes())
+		held = append(held, r.Hold())
+	}
 	var commits []*Commit
 	for table, p := range w.pending {
 		if p != nil {
+			p.held = held
 			commits = append(commits, p)
 			for partition, m := range p.Moves {
 				w.held[table][partition] = m.To

@@ -70,9 +70,9 @@ func runBackfill(ctx context.Context, config *Config, log *slog.Logger, show io.
 	if err != nil {
 		return nil, closeAfter(rooms, err)
 	}
-	job.Read = new(atomic.Int64)
+	job.Stats = new(pipeline.Stats)
 	job.Committed = func(c *pipeline.Commit) { logCommit(log, job.Contracts[c.Table].Table, c) }
-	hide := showProgress(show, set, job.Read)
+	hide := showProgress(show, set, &job.Stats.Read)
 	result, err := finish(ctx, rooms, job)
 	hide()
 	if err == nil && ctx.Err() != nil {
