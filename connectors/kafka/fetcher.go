@@ -21,7 +21,7 @@ type fetcher struct {
 	client *client
 	log    *slog.Logger
 	topics []string
-	total  int // partitions of the topics, read here or not
+	total  int // partitions of the topics, read here or not; 0 if more may come
 	parts  []*partition
 	turn   int // rotates which partition is asked for first
 
@@ -208,7 +208,7 @@ func (f *fetcher) launch(ctx context.Context, now time.Time) {
 	}
 	f.turn++
 	leaders, err := f.client.leaders(ctx, f.topics)
-	if err == nil && len(leaders) != f.total {
+	if err == nil && f.total > 0 && len(leaders) != f.total {
 		f.failure = fmt.Errorf("topics %v: %w (%d, then %d)", f.topics, errGrown, f.total, len(leaders))
 		return
 	}
