@@ -11,6 +11,8 @@ import (
 // ErrInjected is the failure that Failing injects.
 var ErrInjected = errors.New("injected failure")
 
+var errNotThere = errors.New("the sink has no such method")
+
 // Failing wraps a sink so that its n-th call fails, before or after it took
 // effect. Calls of its writers count too. From the failure on every call
 // fails, as it would in a process that died there.
@@ -52,6 +54,32 @@ func (f *Failing) call(effect func() error) error {
 // Commit may fail.
 func (f *Failing) Commit(ctx context.Context, c *pipeline.Commit) error {
 	return f.call(func() error { return f.Sink.Commit(ctx, c) })
+}
+
+// Claim may fail, and does over a sink that cannot be claimed.
+func (f *Failing) Claim(ctx context.Context, partitions []pipeline.Partition) (claims []pipeline.Claims, at []pipeline.Positions, err error) {
+	err = f.call(func() error {
+		c, ok := f.Sink.(pipeline.Claimer)
+		if !ok {
+			return errNotThere
+		}
+		claims, at, err = c.Claim(ctx, partitions)
+		return err
+	})
+	return claims, at, err
+}
+
+// Amend may fail, and does over a sink whose files cannot be amended.
+func (f *Failing) Amend(ctx context.Context, table int, files []pipeline.File, rows []pipeline.Amendment) (amended []pipeline.File, err error) {
+	err = f.call(func() error {
+		a, ok := f.Sink.(pipeline.Amender)
+		if !ok {
+			return errNotThere
+		}
+		amended, err = a.Amend(ctx, table, files, rows)
+		return err
+	})
+	return amended, err
 }
 
 // Writer makes a writer that may fail.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 
@@ -125,6 +126,7 @@ type Sink struct {
 type memoryTable struct {
 	rows      []Row
 	positions pipeline.Positions
+	claims    pipeline.Claims
 	counts    pipeline.Counts
 	ledger    pipeline.Vector
 }
@@ -134,6 +136,7 @@ func NewSink(n int) *Sink {
 	s := &Sink{tables: make([]memoryTable, n), staged: map[string][]Row{}}
 	for i := range s.tables {
 		s.tables[i].positions = pipeline.Positions{}
+		s.tables[i].claims = pipeline.Claims{}
 	}
 	return s
 }
@@ -158,14 +161,30 @@ func (s *Sink) Counts(table int) pipeline.Counts {
 func (s *Sink) Positions(context.Context) ([]pipeline.Positions, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.positions(), nil
+}
+
+func (s *Sink) positions() []pipeline.Positions {
 	all := make([]pipeline.Positions, len(s.tables))
 	for i, t := range s.tables {
-		all[i] = pipeline.Positions{}
-		for p, m := range t.positions {
-			all[i][p] = m
-		}
+		all[i] = maps.Clone(t.positions)
 	}
-	return all, nil
+	return all
+}
+
+// Claim raises the number of every partition in every table.
+func (s *Sink) Claim(_ context.Context, partitions []pipeline.Partition) ([]pipeline.Claims, []pipeline.Positions, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]pipeline.Claims, len(s.tables))
+	for i, t := range s.tables {
+		all[i] = pipeline.Claims{}
+		for _, p := range partitions {
+			all[i][p] = t.claims[p] + 1
+		}
+		maps.Copy(t.claims, all[i])
+	}
+	return all, s.positions(), nil
 }
 
 // Commit applies c whole or not at all.
@@ -178,8 +197,16 @@ func (s *Sink) Commit(_ context.Context, c *pipeline.Commit) error {
 		return fmt.Errorf("table %d: counts do not add up", c.Table)
 	}
 	for p, m := range c.Moves {
-		if held, ok := t.positions[p]; ok && held.Next != m.From {
-			return fmt.Errorf("table %d: %s stands at %d, the commit begins at %d", c.Table, p, held.Next, m.From)
+		held, ok := t.positions[p]
+		switch {
+		case t.claims[p] != c.Claims[p]:
+			s.discard(c.Files)
+			return fmt.Errorf("table %d: %w: %s is claimed under %d, the commit has %d",
+				c.Table, pipeline.ErrRefused, p, t.claims[p], c.Claims[p])
+		case ok && held.Next != m.From:
+			s.discard(c.Files)
+			return fmt.Errorf("table %d: %w: %s stands at %d, the commit begins at %d",
+				c.Table, pipeline.ErrRefused, p, held.Next, m.From)
 		}
 	}
 	var rows []Row
@@ -198,6 +225,77 @@ func (s *Sink) Commit(_ context.Context, c *pipeline.Commit) error {
 	t.counts.Add(&n)
 	t.ledger = c.Ledger
 	return nil
+}
+
+func (s *Sink) discard(files []pipeline.File) {
+	for _, f := range files {
+		delete(s.staged, f.Path)
+	}
+}
+
+// Amend takes rows out of staged files. A row that stays with fewer purposes
+// loses its value: which purposes it needs is not known here.
+func (s *Sink) Amend(_ context.Context, table int, files []pipeline.File, rows []pipeline.Amendment) ([]pipeline.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type key struct {
+		pipeline.Partition
+		offset int64
+	}
+	left := map[key]pipeline.Amendment{}
+	for _, a := range rows {
+		if a.Reason != schemas.ConsentGiven && !a.Reason.Denies() {
+			return nil, fmt.Errorf("table %d: %s offset %d: the amendment has no reason", table, a.Partition, a.Offset)
+		}
+		left[key{a.Partition, a.Offset}] = a
+	}
+	if len(left) != len(rows) {
+		return nil, fmt.Errorf("table %d: a row has two amendments", table)
+	}
+	var amended []pipeline.File
+	remade := map[string][]Row{}
+	for _, f := range files {
+		staged, ok := s.staged[f.Path]
+		if !ok || f.Table != table {
+			return nil, fmt.Errorf("table %d: no such file", table)
+		}
+		var stays []Row
+		hit := false
+		for _, r := range staged {
+			k := key{r.Partition, r.Offset}
+			a, ok := left[k]
+			delete(left, k)
+			hit = hit || ok
+			if ok && a.Reason.Denies() {
+				continue
+			}
+			if ok {
+				r.Value = ""
+			}
+			stays = append(stays, r)
+		}
+		if hit {
+			remade[f.Path] = stays
+			f.Rows = int64(len(stays))
+		}
+		if f.Rows > 0 {
+			amended = append(amended, f)
+		}
+	}
+	if len(left) > 0 {
+		return nil, fmt.Errorf("table %d: %d rows are not in the files", table, len(left))
+	}
+	for i, f := range amended {
+		if stays, ok := remade[f.Path]; ok {
+			s.files++
+			amended[i].Path = fmt.Sprintf("memory-%d", s.files)
+			s.staged[amended[i].Path] = stays
+		}
+	}
+	for path := range remade {
+		delete(s.staged, path)
+	}
+	return amended, nil
 }
 
 // Writer makes a writer.
