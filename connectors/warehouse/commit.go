@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/apache/iceberg-go"
 	icetable "github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
 
@@ -34,10 +36,12 @@ const (
 	outcomeTimeout = 30 * time.Second
 )
 
-// Commit makes files and positions visible in one step. It fails with
-// ErrPosition if a stored position is not the one that the commit begins at.
-// On an error nothing of it is visible, unless the error says that the outcome
-// is unknown; then the positions tell.
+// Commit makes files and positions visible in one step. It fails with an error
+// that wraps pipeline.ErrRefused, and ErrPosition or ErrClaim, if a stored
+// position is not the one that the commit begins at or a stored claim not the
+// commit's own; its files are then removed. On any other error nothing of the
+// commit is visible, unless the error says that the outcome is unknown; then
+// the positions tell, and the files stay.
 func (s *Sink) Commit(ctx context.Context, c *pipeline.Commit) error {
 	if c.Table < 0 || c.Table >= len(s.tables) {
 		return fmt.Errorf("commit: no table %d", c.Table)
@@ -59,18 +63,41 @@ func (s *Sink) commit(ctx context.Context, t *table, c *pipeline.Commit) error {
 	}
 	defer release()
 	id := uuid.NewString()
-	for range maxAttempts {
-		var committed *icetable.Table
-		committed, err = s.attempt(ctx, t, c, id)
-		if err == nil {
-			s.settle(ctx, t, committed, c, id)
-			return nil
+	committed, err := s.change(ctx, t, &commitChange{sink: s, commit: c, id: id})
+	switch {
+	case err == nil:
+		s.count.commits.Add(1)
+		s.settle(ctx, t, committed, c, id)
+	case errors.Is(err, pipeline.ErrRefused):
+		s.count.refused.Add(1)
+		s.discard(ctx, t, c.Files)
+	}
+	return err
+}
+
+// discard removes the files of a refused commit. One that the table names
+// stays: whoever commits a second time what landed before is refused as well.
+// What cannot be removed is swept later.
+func (s *Sink) discard(ctx context.Context, t *table, files []pipeline.File) {
+	if len(files) == 0 {
+		return
+	}
+	now, err := s.catalog.LoadTable(ctx, t.ident)
+	var live []string
+	if err == nil {
+		live, err = t.live.list(ctx, now)
+	}
+	for i := range files {
+		if err != nil {
+			break
 		}
-		if !errors.Is(err, errMoved) {
-			return err
+		if _, named := slices.BinarySearch(live, files[i].Path); !named {
+			err = s.disk.remove(files[i].Path)
 		}
 	}
-	return fmt.Errorf("gave up after %d attempts: %w", maxAttempts, err)
+	if err != nil {
+		s.log.Warn("files of a refused commit not removed, a sweep will", "table", t.name, "error", err)
+	}
 }
 
 // checkCommit refuses a commit whose numbers do not agree.
@@ -107,10 +134,16 @@ func (t *table) checkCommit(c *pipeline.Commit) error {
 	if rows != n.Kept+n.Masked && t.name != schemas.RejectsTable {
 		return fmt.Errorf("files hold %d rows, %d were kept and %d masked", rows, n.Kept, n.Masked)
 	}
+	if len(c.Files) > 0 && len(c.Moves) == 0 {
+		return errors.New("there are files, and no interval that they cover")
+	}
 	for p, m := range c.Moves {
-		// JSON would store another name, and the position would not be found again.
-		if !utf8.ValidString(p.Topic) || !utf8.ValidString(m.To.Anchor) {
-			return fmt.Errorf("partition %q: its name or its anchor is not UTF-8", p)
+		if err := checkPartition(p); err != nil {
+			return err
+		}
+		// JSON would store another anchor, which would prove nothing.
+		if !utf8.ValidString(m.To.Anchor) {
+			return fmt.Errorf("partition %s: its anchor is not UTF-8", p)
 		}
 		if m.From < 0 || m.To.Next < m.From {
 			return fmt.Errorf("partition %s moves from %d to %d", p, m.From, m.To.Next)
@@ -119,38 +152,30 @@ func (t *table) checkCommit(c *pipeline.Commit) error {
 	return nil
 }
 
-// attempt commits on top of the table as it is now. An error other than
-// errMoved means that the commit will not or may not have landed.
-func (s *Sink) attempt(ctx context.Context, t *table, c *pipeline.Commit, id string) (*icetable.Table, error) {
-	base, err := s.catalog.LoadTable(ctx, t.ident)
-	if err != nil {
-		return nil, err
-	}
-	positions, err := readPositions(base.Properties())
-	if err != nil {
-		return nil, err
-	}
-	for p, m := range c.Moves {
-		if at, ok := positions[p]; ok && at.Next != m.From {
-			return nil, fmt.Errorf("%w: partition %s stands at %d, the commit begins at %d",
-				ErrPosition, p, at.Next, m.From)
-		}
-	}
-	committed, err := s.submit(ctx, base, c, id)
-	if err == nil {
-		return committed, nil
-	}
-	return s.outcome(ctx, t, base, id, err)
+// change is one step of a table: a commit or a claim.
+type change interface {
+	// build puts the step into a transaction on base, or says why it cannot be
+	// taken from there.
+	build(ctx context.Context, base *icetable.Table, txn *icetable.Transaction) error
+	// landed looks for the last built step in the table.
+	landed(now *icetable.Table) bool
 }
 
-// submit sends one transaction: files and properties, pinned to the table as
-// base has it.
-func (s *Sink) submit(ctx context.Context, base *icetable.Table, c *pipeline.Commit, id string) (*icetable.Table, error) {
-	props, err := s.commitProperties(base.Properties(), c, id)
-	if err != nil {
-		return nil, err
+// change takes one step of the table. The caller holds the table's lock.
+func (s *Sink) change(ctx context.Context, t *table, c change) (changed *icetable.Table, err error) {
+	for range maxAttempts {
+		changed, err = s.attempt(ctx, t, c)
+		if err == nil || !errors.Is(err, errMoved) {
+			return changed, err
+		}
 	}
-	summary, err := s.summaryProperties(c, id)
+	return nil, fmt.Errorf("gave up after %d attempts: %w", maxAttempts, err)
+}
+
+// attempt takes the step from the table as it is now. An error other than
+// errMoved means that it will not or may not have been taken.
+func (s *Sink) attempt(ctx context.Context, t *table, c change) (*icetable.Table, error) {
+	base, err := s.catalog.LoadTable(ctx, t.ident)
 	if err != nil {
 		return nil, err
 	}
@@ -158,26 +183,85 @@ func (s *Sink) submit(ctx context.Context, base *icetable.Table, c *pipeline.Com
 	if err := txn.AssertRefSnapshotID(""); err != nil {
 		return nil, err
 	}
-	if len(c.Files) > 0 {
-		paths := make([]string, len(c.Files))
-		for i := range c.Files {
-			paths[i] = fileURI(c.Files[i].Path)
+	if err = c.build(ctx, base, txn); err == nil {
+		var changed *icetable.Table
+		if changed, err = txn.Commit(ctx); err == nil {
+			return changed, nil
+		}
+		if !errors.Is(err, errMoved) && !errors.Is(err, icetable.ErrCommitFailed) {
+			s.count.unknown.Add(1)
+		}
+	}
+	if errors.Is(err, pipeline.ErrRefused) {
+		return nil, err
+	}
+	return s.outcome(ctx, t, base, c, err)
+}
+
+// commitChange is the change that a commit makes.
+type commitChange struct {
+	sink   *Sink
+	commit *pipeline.Commit
+	id     string
+}
+
+// build adds the files and sets the properties, if the partitions are still
+// the commit's and stand where it begins.
+func (c *commitChange) build(ctx context.Context, base *icetable.Table, txn *icetable.Transaction) error {
+	if err := c.sink.checkClaims(base.Properties(), c.commit); err != nil {
+		return err
+	}
+	if err := checkPositions(base.Properties(), c.commit); err != nil {
+		return err
+	}
+	props, err := c.sink.commitProperties(base.Properties(), c.commit, c.id)
+	if err != nil {
+		return err
+	}
+	summary, err := c.sink.summaryProperties(c.commit, c.id)
+	if err != nil {
+		return err
+	}
+	if files := c.commit.Files; len(files) > 0 {
+		paths := make([]string, len(files))
+		for i := range files {
+			paths[i] = fileURI(files[i].Path)
 		}
 		// Names are unique, so the search for duplicates would find none.
 		if err := txn.AddFiles(ctx, paths, summary, true); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := txn.SetProperties(props); err != nil {
-		return nil, err
-	}
-	return txn.Commit(ctx)
+	return txn.SetProperties(props)
 }
 
-// outcome finds out what became of a commit that ended in an error, also when
+func checkPositions(props iceberg.Properties, c *pipeline.Commit) error {
+	positions, err := readPositions(props)
+	if err != nil {
+		return err
+	}
+	for p, m := range c.Moves {
+		if at, ok := positions[p]; ok && at.Next != m.From {
+			return fmt.Errorf("%w: %w: partition %s stands at %d, the commit begins at %d",
+				pipeline.ErrRefused, ErrPosition, p, at.Next, m.From)
+		}
+	}
+	return nil
+}
+
+// landed looks for the commit: as the last one, or as one that has a snapshot
+// below those of later ones.
+func (c *commitChange) landed(now *icetable.Table) bool {
+	return now.Properties()[propCommitID] == c.id ||
+		slices.ContainsFunc(now.Metadata().Snapshots(), func(s icetable.Snapshot) bool {
+			return s.Summary != nil && s.Summary.Properties[propCommitID] == c.id
+		})
+}
+
+// outcome finds out what became of a step that ended in an error, also when
 // the error is that the caller's time is up. Staged files stay where they are:
-// if the commit did land after all, they are the table's.
-func (s *Sink) outcome(ctx context.Context, t *table, base *icetable.Table, id string, cause error) (*icetable.Table, error) {
+// if the step was taken after all, they are the table's.
+func (s *Sink) outcome(ctx context.Context, t *table, base *icetable.Table, c change, cause error) (*icetable.Table, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), outcomeTimeout)
 	defer cancel()
 	now, err := s.catalog.LoadTable(ctx, t.ident)
@@ -185,7 +269,7 @@ func (s *Sink) outcome(ctx context.Context, t *table, base *icetable.Table, id s
 		return nil, fmt.Errorf("outcome unknown: %w", errors.Join(cause, err))
 	}
 	switch {
-	case landed(now, id):
+	case c.landed(now):
 		return now, nil
 	case !sameState(base.Metadata(), now.Metadata()):
 		return nil, errMoved
@@ -193,18 +277,10 @@ func (s *Sink) outcome(ctx context.Context, t *table, base *icetable.Table, id s
 	return nil, cause
 }
 
-// landed looks for the commit: as the last one, or as one that has a snapshot
-// below those of later ones.
-func landed(t *icetable.Table, id string) bool {
-	return t.Properties()[propCommitID] == id ||
-		slices.ContainsFunc(t.Metadata().Snapshots(), func(s icetable.Snapshot) bool {
-			return s.Summary != nil && s.Summary.Properties[propCommitID] == id
-		})
-}
-
 // fence makes transactions on t fail unless the table still is what t was
 // loaded from at the moment of the catalog's compare-and-swap. The library's
-// own pin covers snapshots only, and a commit without files makes none.
+// own pin covers snapshots only, and a claim or a commit without files makes
+// none.
 func (s *Sink) fence(t *icetable.Table) *icetable.Table {
 	return icetable.New(t.Identifier(), t.Metadata(), t.MetadataLocation(), t.FS, fenced{s.catalog, t.Metadata()})
 }
@@ -235,9 +311,9 @@ func (u unmoved) Validate(now icetable.Metadata) error {
 }
 
 // sameState reports whether two versions of a table have the same rows and
-// the same last commit.
+// the same properties: every commit and every claim changes one of them.
 func sameState(a, b icetable.Metadata) bool {
-	if a.Properties()[propCommitID] != b.Properties()[propCommitID] {
+	if !maps.Equal(a.Properties(), b.Properties()) {
 		return false
 	}
 	x, y := a.CurrentSnapshot(), b.CurrentSnapshot()

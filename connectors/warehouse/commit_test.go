@@ -440,7 +440,7 @@ func (s *Sink) commitUnlocked(ctx context.Context, withFiles bool) error {
 	if !withFiles {
 		c.Counts.Read, c.Counts.Dropped, c.Counts.Reasons[schemas.NoRecord] = 10, 10, 10
 	}
-	_, err := s.attempt(withDisk(context.WithoutCancel(ctx), s.disk), t, c, "peer's commit")
+	_, err := s.attempt(withDisk(context.WithoutCancel(ctx), s.disk), t, &commitChange{s, c, "peer's commit"})
 	return err
 }
 

@@ -407,7 +407,7 @@ func checkRows(path string, rows int64) (err error) {
 func openParquet(f *os.File) (file *parquet.File, err error) {
 	defer func() {
 		if recover() != nil {
-			file, err = nil, errors.New("the file is damaged")
+			file, err = nil, errDamaged
 		}
 	}()
 	info, err := f.Stat()

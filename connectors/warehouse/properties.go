@@ -23,11 +23,13 @@ const (
 	propKeyEpoch = "lupa.key-epoch"
 	propHashes   = "lupa.files.sha256"
 
-	positionPrefix = "lupa.position."
-	movePrefix     = "lupa.move."
-	ledgerPrefix   = "lupa.ledger."
-	countsPrefix   = "lupa.counts."
-	reasonPrefix   = "lupa.counts.reason."
+	positionPrefix   = "lupa.position."
+	claimPrefix      = "lupa.claim."
+	movePrefix       = "lupa.move."
+	claimEpochPrefix = "lupa.claim-epoch."
+	ledgerPrefix     = "lupa.ledger."
+	countsPrefix     = "lupa.counts."
+	reasonPrefix     = "lupa.counts.reason."
 )
 
 // storedMark is a position as a table property holds it.
@@ -152,6 +154,7 @@ func (s *Sink) summaryProperties(c *pipeline.Commit, id string) (iceberg.Propert
 	props := iceberg.Properties{}
 	putCounts(props, c.Counts)
 	s.putDecision(props, c, id)
+	putClaims(props, c)
 	for p, m := range c.Moves {
 		text, err := encode(storedMove{m.From, storedMark(m.To)})
 		if err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/apache/iceberg-go/catalog"
 	sqlcatalog "github.com/apache/iceberg-go/catalog/sql"
 	icetable "github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go/compress/zstd"
 	_ "modernc.org/sqlite" // the driver has no other way in than its name
 
@@ -74,6 +75,9 @@ type Sink struct {
 	keepSnapshots  int
 	keepFor        time.Duration
 	log            *slog.Logger
+	// owner names this sink in its claims; every opened one has its own.
+	owner string
+	count counters
 
 	disk    *disk
 	db      *sql.DB
@@ -139,7 +143,7 @@ func newSink(o Options, d *disk) (*Sink, error) {
 		dir: dir, namespace: o.Namespace, policy: o.Policy, keyEpoch: o.KeyEpoch,
 		maxFileBytes: o.MaxFileBytes, maxBufferBytes: o.MaxBufferBytes, staleAfter: o.StaleAfter,
 		keepSnapshots: 50, keepFor: 10 * time.Minute,
-		log: o.Log, disk: d, published: newLock(filepath.Join(dir, ".views.lock")),
+		log: o.Log, owner: uuid.NewString(), disk: d, published: newLock(filepath.Join(dir, ".views.lock")),
 	}
 	if s.namespace == "" {
 		s.namespace = "lupa"

@@ -266,7 +266,7 @@ func (w *writer) finish(buf *buffer) error {
 	if t.eventTime >= 0 {
 		dir = filepath.Join(dir, dayName(buf.day))
 	}
-	file, err := w.writeFile(buf, filepath.Join(dir, uuid.NewString()+".parquet"))
+	file, err := w.sink.writeFile(w.encoders[t.index], buf, w.sources, filepath.Join(dir, uuid.NewString()+".parquet"))
 	if err != nil {
 		return fmt.Errorf("write file of table %s: %w", t.name, err)
 	}
@@ -292,12 +292,12 @@ func (w *writer) release(buf *buffer) {
 	buf.blocks = nil
 }
 
-func (w *writer) writeFile(buf *buffer, path string) (pipeline.File, error) {
-	out, err := w.sink.disk.create(path)
+func (s *Sink) writeFile(e *encoder, buf *buffer, sources []pipeline.Partition, path string) (pipeline.File, error) {
+	out, err := s.disk.create(path)
 	if err != nil {
 		return pipeline.File{}, err
 	}
-	if err := w.encoders[buf.table.index].encode(out, buf, w.sources); err != nil {
+	if err := e.encode(out, buf, sources); err != nil {
 		return pipeline.File{}, out.abandon(err)
 	}
 	if err := out.publish(func(temp string) error { return checkRows(temp, int64(buf.rows)) }); err != nil {
