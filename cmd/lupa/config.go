@@ -34,7 +34,11 @@ type Config struct {
 	Quarantine QuarantineConfig
 	Commit     CommitConfig
 	Phone      PhoneConfig
-	Workers    int // 0 is one per CPU
+	Registry   *RegistryConfig // nil without a schema registry
+	Metrics    MetricsConfig
+	Memory     MemoryConfig
+	Watchdog   time.Duration // 0 is none
+	Workers    int           // 0 is one per CPU
 }
 
 // KeysConfig says where the token keys are.
@@ -48,21 +52,47 @@ type LedgerConfig struct {
 
 // LedgerKafka is a ledger in one topic.
 type LedgerKafka struct {
-	Brokers []string
-	Topic   string
+	Brokers  []string
+	Security SecurityConfig
+	Topic    string
+	// MaxStaleness is how long a partition may be silent before nothing is
+	// decided any more; 0 is for ever. Strict makes each barrier write a marker.
+	MaxStaleness time.Duration
+	Strict       bool
 }
 
 // EventsConfig is where events come from: at least one of Kafka, which `lupa
 // stream` reads, and Files, which `lupa backfill` reads.
 type EventsConfig struct {
-	Kafka           *EventsKafka
-	Files           *EventsFiles
+	Kafka *EventsKafka
+	Files *EventsFiles
+	// Format is that of every topic that Formats does not name; of files, which
+	// are JSON lines, its envelope counts.
+	Format          FormatConfig
+	Formats         map[string]FormatConfig
 	MaxMessageBytes int64
 	MaxDepth        int
 }
 
-// EventsKafka is events in topics.
-type EventsKafka struct{ Brokers, Topics []string }
+// EventsKafka is events in topics, read by the members of a group.
+type EventsKafka struct {
+	Brokers, Topics []string
+	Security        SecurityConfig
+	Group           string
+	SessionTimeout  time.Duration
+}
+
+// FormatConfig is how messages are encoded, and what is around the event.
+type FormatConfig struct{ Encoding, Envelope string }
+
+// The values of FormatConfig.
+const (
+	encodingJSON        = "json"
+	encodingRegistry    = "registry"
+	envelopeNone        = "none"
+	envelopeCloudEvents = "cloudevents"
+	envelopeDebezium    = "debezium"
+)
 
 // EventsFiles is events in files that globs name.
 type EventsFiles struct{ Paths []string }
@@ -73,8 +103,28 @@ type ContractsConfig struct {
 	Defaults bool   // also the embedded ones
 }
 
-// WarehouseConfig is where the tables are written.
-type WarehouseConfig struct{ Dir, Namespace string }
+// WarehouseConfig is where the tables are written, and where their catalog is.
+type WarehouseConfig struct {
+	Dir, Namespace string
+	// Postgres is the data source name of the catalog's database; nil is SQLite
+	// in Dir.
+	Postgres *Secret
+}
+
+// RegistryConfig is a schema registry.
+type RegistryConfig struct {
+	URLs                      []string
+	Username                  string
+	Password                  *Secret
+	TokenFile                 string
+	CAFile, CertFile, KeyFile string
+}
+
+// MetricsConfig is the address of /metrics, /healthz and /readyz; empty is none.
+type MetricsConfig struct{ Listen string }
+
+// MemoryConfig is how much memory the process may use; 0 is no limit.
+type MemoryConfig struct{ Limit int64 }
 
 // QuarantineConfig is where rejected messages are put aside: in Dir, in Topic
 // (on the brokers of Events.Kafka), or nowhere when both are empty.
@@ -96,6 +146,7 @@ const port = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[
 var (
 	namespaceForm = form{regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`), "a lower-case letter, then letters, digits and _"}
 	topicForm     = form{regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`), "1 to 249 letters, digits, '.', '_' and '-'"}
+	listenForm    = form{regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]*):(0|` + port[1:] + `$`), "host:port, or :port for every address"}
 	brokerForm    = form{regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]+):` + port + `$`), "host:port"}
 )
 
@@ -118,7 +169,9 @@ func parseConfig(path string, text []byte) (*Config, error) {
 		Contracts: ContractsConfig{Defaults: true},
 		Warehouse: WarehouseConfig{Namespace: "lupa"},
 		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 128 << 20},
+		Watchdog:  5 * time.Minute,
 	}
+	c.Events.Format = FormatConfig{Encoding: encodingJSON, Envelope: envelopeNone}
 	if root := r.document(text); root != nil {
 		c.read(r, root)
 	}
@@ -141,6 +194,7 @@ func (c *Config) read(r *configReader, root *yaml.Node) {
 			s := r.section(key, n, keySet{
 				"dir":       r.path(&c.Warehouse.Dir),
 				"namespace": r.text(&c.Warehouse.Namespace, namespaceForm),
+				"catalog":   c.readCatalog(r),
 			})
 			r.need(s, key, n, "dir")
 		},
@@ -154,9 +208,23 @@ func (c *Config) read(r *configReader, root *yaml.Node) {
 		"phone": func(key string, n *yaml.Node) {
 			r.section(key, n, keySet{"default_region": r.region(&c.Phone.DefaultRegion)})
 		},
-		"workers": r.integer(&c.Workers, 0, 1024),
+		"schema_registry": c.readRegistry(r),
+		"metrics": func(key string, n *yaml.Node) {
+			s := r.section(key, n, keySet{"listen": r.text(&c.Metrics.Listen, listenForm)})
+			r.need(s, key, n, "listen")
+		},
+		"memory": func(key string, n *yaml.Node) {
+			s := r.section(key, n, keySet{"limit": r.bytes(&c.Memory.Limit, 256<<20, 16<<40)})
+			r.need(s, key, n, "limit")
+		},
+		"watchdog": r.duration(&c.Watchdog, 0, 24*time.Hour),
+		"workers":  r.integer(&c.Workers, 0, 1024),
 	})
 	r.need(seen, "", root, "keys", "ledger", "events", "warehouse")
+	c.checkFormats(r, seen["events"])
+	if k := c.Events.Kafka; k != nil && k.Group == "" {
+		k.Group = "lupa-" + c.Warehouse.Namespace
+	}
 
 	if n := seen["quarantine"]; n != nil && c.Quarantine.Topic != "" {
 		c.checkQuarantineTopic(r, n)
@@ -189,8 +257,11 @@ func (c *Config) readLedger(r *configReader) setter {
 			"kafka": func(key string, n *yaml.Node) {
 				c.Ledger.Kafka = &LedgerKafka{}
 				s := r.section(key, n, keySet{
-					"brokers": r.list(&c.Ledger.Kafka.Brokers, brokerForm),
-					"topic":   r.text(&c.Ledger.Kafka.Topic, topicForm),
+					"brokers":       r.list(&c.Ledger.Kafka.Brokers, brokerForm),
+					"topic":         r.text(&c.Ledger.Kafka.Topic, topicForm),
+					"security":      r.security(&c.Ledger.Kafka.Security),
+					"max_staleness": r.duration(&c.Ledger.Kafka.MaxStaleness, time.Second, 24*time.Hour),
+					"strict":        r.boolean(&c.Ledger.Kafka.Strict),
 				})
 				r.need(s, key, n, "brokers", "topic")
 			},
@@ -203,10 +274,13 @@ func (c *Config) readEvents(r *configReader) setter {
 	return func(key string, n *yaml.Node) {
 		s := r.section(key, n, keySet{
 			"kafka": func(key string, n *yaml.Node) {
-				c.Events.Kafka = &EventsKafka{}
+				c.Events.Kafka = &EventsKafka{SessionTimeout: 30 * time.Second}
 				s := r.section(key, n, keySet{
-					"brokers": r.list(&c.Events.Kafka.Brokers, brokerForm),
-					"topics":  r.list(&c.Events.Kafka.Topics, topicForm),
+					"brokers":         r.list(&c.Events.Kafka.Brokers, brokerForm),
+					"topics":          r.list(&c.Events.Kafka.Topics, topicForm),
+					"security":        r.security(&c.Events.Kafka.Security),
+					"group":           r.text(&c.Events.Kafka.Group, topicForm),
+					"session_timeout": r.duration(&c.Events.Kafka.SessionTimeout, time.Second, 30*time.Minute),
 				})
 				r.need(s, key, n, "brokers", "topics")
 			},
@@ -215,6 +289,8 @@ func (c *Config) readEvents(r *configReader) setter {
 				s := r.section(key, n, keySet{"paths": r.globs(&c.Events.Files.Paths)})
 				r.need(s, key, n, "paths")
 			},
+			"format":            r.format(&c.Events.Format),
+			"formats":           c.readFormats(r),
 			"max_message_bytes": r.bytes(&c.Events.MaxMessageBytes, 1<<10, 64<<20),
 			"max_depth":         r.integer(&c.Events.MaxDepth, 1, 1024),
 		})

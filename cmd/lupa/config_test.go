@@ -16,7 +16,9 @@ func TestLoadConfigGood(t *testing.T) {
 		Keys:      KeysConfig{File: "testdata/config/lupa.keys"},
 		Ledger:    LedgerConfig{File: "testdata/config/ledger.jsonl"},
 		Contracts: ContractsConfig{Defaults: true},
+		Watchdog:  5 * time.Minute,
 		Events: EventsConfig{
+			Format:          FormatConfig{Encoding: "json", Envelope: "none"},
 			Files:           &EventsFiles{Paths: []string{"testdata/config/events.jsonl"}},
 			MaxMessageBytes: 1 << 20, MaxDepth: 64,
 		},
@@ -24,17 +26,38 @@ func TestLoadConfigGood(t *testing.T) {
 		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 128 << 20},
 	}
 	full := Config{
-		Keys:   KeysConfig{File: "testdata/config/secrets/lupa.keys"},
-		Ledger: LedgerConfig{Kafka: &LedgerKafka{Brokers: []string{"b1:9092", "[::1]:9092"}, Topic: "consent"}},
+		Keys: KeysConfig{File: "testdata/config/secrets/lupa.keys"},
+		Ledger: LedgerConfig{Kafka: &LedgerKafka{
+			Brokers: []string{"b1:9092", "[::1]:9092"}, Topic: "consent",
+			Security: SecurityConfig{
+				TLS: true, CAFile: "testdata/config/ca.pem", CertFile: "testdata/config/client.pem", KeyFile: "/secrets/client.key",
+				ServerName: "kafka.example", Mechanism: "OAUTHBEARER",
+				Token: &TokenConfig{URL: "https://id.example/token", ClientID: "lupa", Scope: "kafka read", CAFile: "testdata/config/ca.pem",
+					ClientSecret: &Secret{File: "testdata/config/client.secret"}},
+			},
+			MaxStaleness: 3 * time.Minute, Strict: true,
+		}},
 		Events: EventsConfig{
-			Kafka: &EventsKafka{Brokers: []string{"b1:9092"}, Topics: []string{"web", "app.v2"}},
+			Kafka: &EventsKafka{
+				Brokers: []string{"b1:9092"}, Topics: []string{"web", "app.v2"}, Group: "web-eu", SessionTimeout: 10 * time.Second,
+				Security: SecurityConfig{TLS: true, Mechanism: "SCRAM-SHA-512", Username: "lupa", Password: &Secret{Env: "KAFKA_PASSWORD"}},
+			},
+			Format:  FormatConfig{Encoding: "json", Envelope: "cloudevents"},
+			Formats: map[string]FormatConfig{"app.v2": {Encoding: "registry", Envelope: "none"}},
 			Files: &EventsFiles{Paths: []string{
 				"testdata/config/events/**/*.jsonl.{gz,zst}", "/data/old.jsonl",
 			}},
 			MaxMessageBytes: 16 << 20, MaxDepth: 128,
 		},
 		Contracts: ContractsConfig{Dir: "testdata/config/contracts"},
-		Warehouse: WarehouseConfig{Dir: "testdata/warehouse", Namespace: "marketing_eu"},
+		Warehouse: WarehouseConfig{Dir: "testdata/warehouse", Namespace: "marketing_eu", Postgres: &Secret{Env: "LUPA_CATALOG"}},
+		Registry: &RegistryConfig{
+			URLs: []string{"https://r1.example:8081", "http://[::1]:8081/v1"}, Username: "lupa",
+			Password: &Secret{File: "/secrets/registry"}, CAFile: "testdata/config/ca.pem",
+		},
+		Metrics:  MetricsConfig{Listen: ":9464"},
+		Memory:   MemoryConfig{Limit: 2 << 30},
+		Watchdog: time.Minute,
 		Quarantine: QuarantineConfig{
 			Topic: "rejected", Recipient: "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj",
 		},
@@ -129,4 +152,39 @@ func FuzzParseConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSecretRead(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) *Secret {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return &Secret{File: path}
+	}
+	t.Setenv("LUPA_TEST_SECRET", "hunter2")
+	t.Setenv("LUPA_TEST_NOTHING", "")
+	for name, c := range map[string]struct {
+		secret *Secret
+		want   string // empty is an error
+	}{
+		"a file":                     {write("line", "hunter2\n", 0o600), "hunter2"},
+		"a group's file":             {write("group", " hunter2 \r\n", 0o640), " hunter2 "},
+		"everybody's file":           {write("open", "hunter2", 0o644), ""},
+		"an empty file":              {write("empty", "\n", 0o600), ""},
+		"a large file":               {write("large", strings.Repeat("hunter2", 1<<16), 0o600), ""},
+		"no file":                    {&Secret{File: filepath.Join(dir, "none")}, ""},
+		"a variable":                 {&Secret{Env: "LUPA_TEST_SECRET"}, "hunter2"},
+		"an empty variable":          {&Secret{Env: "LUPA_TEST_NOTHING"}, ""},
+		"a variable that is not set": {&Secret{Env: "LUPA_TEST_UNSET"}, ""},
+	} {
+		got, err := c.secret.Read()
+		if got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%s: read %q, error %v", name, got, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: the error shows the secret", name)
+		}
+	}
 }
