@@ -67,6 +67,8 @@ type class uint8
 const (
 	healthy     class = iota
 	fatal             // stop: trying again gives the same
+	untrusted         // TLS fails: certificates are renewed and clocks are set right
+	denied            // the broker does not take who this is: secrets are rotated
 	unreachable       // the connection broke, was refused or timed out: brokers restart
 	leaderMoved       // the broker asked is not the leader: the next metadata tells
 	brokerBusy        // the leader is there and cannot answer yet
@@ -77,6 +79,10 @@ const (
 // String gives the class as logs write it.
 func (c class) String() string {
 	switch c {
+	case untrusted:
+		return "tls_failed"
+	case denied:
+		return "authentication_failed"
 	case unreachable:
 		return "broker_unreachable"
 	case leaderMoved:
@@ -119,6 +125,7 @@ func classOfCode(code kafkago.Error) class {
 // its own context has not ended.
 func classOf(err error) class {
 	var (
+		access  *accessError
 		code    kafkago.Error
 		route   *fetch.Error
 		network net.Error
@@ -126,6 +133,8 @@ func classOf(err error) class {
 	switch {
 	case err == nil:
 		return healthy
+	case errors.As(err, &access):
+		return access.class
 	case errors.Is(err, errChecksum):
 		return corrupt
 	case errors.As(err, &code):

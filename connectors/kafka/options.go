@@ -1,15 +1,11 @@
 package kafka
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"time"
-
-	kafkago "github.com/segmentio/kafka-go"
 )
 
 // Options say how to reach a cluster and how much to read at once. Zero values
@@ -17,6 +13,8 @@ import (
 type Options struct {
 	// Brokers are the host:port addresses to begin with; at least one.
 	Brokers []string
+	// Security says how connections to them are protected; not at all by default.
+	Security Security
 	// ClientID is what the brokers' logs call this program; "lupa" by default.
 	ClientID string
 	// Logger takes state changes; none by default.
@@ -52,11 +50,6 @@ const (
 	topicPatience  = 30 * time.Second
 	readBufferSize = 256 << 10
 )
-
-// Cluster is how to reach one Kafka cluster.
-type Cluster struct {
-	o Options
-}
 
 // New fills in the defaults and checks o. It does not connect.
 func New(o Options) (*Cluster, error) {
@@ -102,47 +95,9 @@ func New(o Options) (*Cluster, error) {
 	if o.StartTimeout < 0 {
 		return nil, fmt.Errorf("kafka: start_timeout: %s is negative", o.StartTimeout)
 	}
-	return &Cluster{o}, nil
-}
-
-// address is where a transport begins to look for the cluster.
-func (c *Cluster) address() net.Addr { return kafkago.TCP(c.o.Brokers...) }
-
-// transport makes connections for one purpose. It is the only place where a
-// connection to a broker is configured, so that nothing can reach a broker
-// with weaker settings than the rest. Metadata is asked for the given topics
-// only, or for all when there are none.
-func (c *Cluster) transport(topics ...string) *kafkago.Transport {
-	return &kafkago.Transport{
-		Dial:           dial,
-		DialTimeout:    5 * time.Second,
-		IdleTimeout:    5 * time.Minute,
-		MetadataTTL:    time.Second,
-		MetadataTopics: topics,
-		ClientID:       c.o.ClientID,
-	}
-}
-
-// dialer makes connections as transport does, for what the client library runs
-// on connections of its own: the membership of a consumer group.
-func (c *Cluster) dialer() *kafkago.Dialer {
-	return &kafkago.Dialer{DialFunc: dial, Timeout: 5 * time.Second, ClientID: c.o.ClientID}
-}
-
-// dial connects with a read buffer that takes in more of an answer per system
-// call than the 4 KiB of the client library.
-func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 5 * time.Second}
-	conn, err := d.DialContext(ctx, network, address)
+	a, err := newAccess(o)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("kafka: %w", err)
 	}
-	return &bufferedConn{Conn: conn, r: bufio.NewReaderSize(conn, readBufferSize)}, nil
+	return &Cluster{o, a}, nil
 }
-
-type bufferedConn struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }

@@ -60,9 +60,10 @@ func produceCause(ctx context.Context, err error) error {
 		return ctx.Err()
 	}
 	var (
-		large kafkago.MessageTooLargeError
-		some  kafkago.WriteErrors
-		code  kafkago.Error
+		large  kafkago.MessageTooLargeError
+		some   kafkago.WriteErrors
+		access *accessError
+		code   kafkago.Error
 	)
 	switch {
 	case errors.As(err, &large):
@@ -73,6 +74,8 @@ func produceCause(ctx context.Context, err error) error {
 			return errors.New("not all records were acknowledged")
 		}
 		return produceCause(ctx, some[i])
+	case errors.As(err, &access):
+		return access
 	case errors.As(err, &code):
 		return code
 	}

@@ -1,0 +1,298 @@
+package kafka
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
+	"github.com/segmentio/kafka-go/protocol/saslauthenticate"
+	"github.com/segmentio/kafka-go/protocol/saslhandshake"
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// dialTimeout bounds a new connection until it can be used, and a session's
+// renewal.
+const dialTimeout = 5 * time.Second
+
+// access makes every connection to the brokers of one cluster.
+type access struct {
+	tls       *tls.Config    // nil is plaintext
+	mechanism sasl.Mechanism // nil is none
+	loopback  bool           // what proves who this is must not leave the machine
+	clientID  string
+	log       *slog.Logger
+
+	mu      sync.Mutex
+	trouble map[string]string // by broker
+}
+
+func newAccess(o Options) (*access, error) {
+	s := &o.Security
+	if err := s.check(o.Brokers); err != nil {
+		return nil, err
+	}
+	t, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	return &access{
+		tls: t, mechanism: s.mechanism(), loopback: !s.TLS && s.bare(),
+		clientID: o.ClientID, log: o.Logger, trouble: make(map[string]string),
+	}, nil
+}
+
+// accessError says why a broker cannot be used, in words that hold no secret
+// and nothing that the broker chose.
+type accessError struct {
+	broker, cause string
+	class         class
+}
+
+// Error names the broker, the class and the cause.
+func (e *accessError) Error() string {
+	return fmt.Sprintf("broker %s: %s: %s", e.broker, e.class, e.cause)
+}
+
+// Temporary lets the client library's writer try again.
+func (e *accessError) Temporary() bool { return true }
+
+// dial connects to a broker and gives a connection that is encrypted and
+// authenticated as the Security option says, or none. Trouble of that kind is
+// logged when it begins, when its cause changes and when it ends.
+func (a *access) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	raw, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.secure(ctx, raw, address)
+	a.note(address, err)
+	if err != nil {
+		raw.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// note logs what has changed.
+func (a *access) note(address string, err error) {
+	var now *accessError
+	errors.As(err, &now)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	before := a.trouble[address]
+	switch {
+	case now != nil && now.cause != before:
+		level := slog.LevelError // somebody has to change something
+		if now.class == unreachable {
+			level = slog.LevelWarn
+		}
+		a.log.Log(context.Background(), level, "broker cannot be used", "broker", address, "class", now.class.String(), "cause", now.cause)
+		a.trouble[address] = now.cause
+	case err == nil && before != "":
+		a.log.Info("broker can be used again", "broker", address)
+		delete(a.trouble, address)
+	}
+}
+
+// secure makes a connection usable, or says why it cannot be.
+func (a *access) secure(ctx context.Context, raw net.Conn, address string) (*conn, error) {
+	past := time.Unix(1, 0)
+	stop := context.AfterFunc(ctx, func() { raw.SetDeadline(past) })
+	c, err := a.open(ctx, raw, address)
+	if !stop() && err == nil {
+		err = ctx.Err() // and with it the deadline, which is on the connection
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		err = &accessError{address, "no answer in time while the connection was made", unreachable}
+	}
+	return c, err
+}
+
+func (a *access) open(ctx context.Context, raw net.Conn, address string) (*conn, error) {
+	stream := raw
+	if a.tls != nil {
+		t := tls.Client(raw, a.tlsFor(address))
+		if err := t.HandshakeContext(ctx); err != nil {
+			return nil, a.failure(address, "in the TLS handshake: it may not speak TLS", err)
+		}
+		stream = t
+	}
+	c := &conn{Conn: stream, r: bufio.NewReaderSize(stream, readBufferSize), a: a, address: address, fresh: a.mechanism == nil}
+	versions, err := c.greet()
+	if err != nil {
+		return nil, a.failure(address, greetHint(a.tls), err)
+	}
+	if a.mechanism == nil {
+		return c, nil
+	}
+	if remote, ok := raw.RemoteAddr().(*net.TCPAddr); a.loopback && (!ok || !remote.IP.IsLoopback()) {
+		return nil, &accessError{address, "security.plaintext_on_loopback: it is not on a loopback address", denied}
+	}
+	life, again, err := c.authenticate(ctx, min(versions[protocol.SaslAuthenticate], 1))
+	if err != nil {
+		return nil, err
+	}
+	if life > 0 {
+		c.session = &session{due: dueAfter(life), again: again}
+	}
+	return c, nil
+}
+
+// tlsFor adds the name that the broker's certificate must be for.
+func (a *access) tlsFor(address string) *tls.Config {
+	t := a.tls.Clone()
+	if host, _, err := net.SplitHostPort(address); err == nil && t.ServerName == "" {
+		t.ServerName = host
+	}
+	return t
+}
+
+func greetHint(t *tls.Config) string {
+	if t == nil {
+		return "at the first request: it may want TLS"
+	}
+	return "after the TLS handshake: it may want a client certificate, or refuse this one"
+}
+
+// failure words an error of the network; where tells what was done when a
+// broker that just closes the connection did so.
+func (a *access) failure(address, where string, err error) error {
+	if cause, ok := tlsCause(err); ok {
+		return &accessError{address, cause, untrusted}
+	}
+	if hungUp(err) {
+		return &accessError{address, "it closed the connection " + where, unreachable}
+	}
+	var known *accessError
+	var network net.Error
+	if errors.As(err, &known) || errors.As(err, &network) {
+		return err
+	}
+	return &accessError{address, "it does not speak as a Kafka broker does", unreachable}
+}
+
+// hungUp reports whether the other side closed a connection.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// exchange makes one request. It goes around what conn does for others.
+func (c *conn) exchange(version int16, req protocol.Message) (protocol.Message, error) {
+	c.serial++
+	return protocol.RoundTrip(struct {
+		io.Reader
+		io.Writer
+	}{c.r, c.Conn}, version, c.serial, c.a.clientID, req)
+}
+
+// greet asks which versions of requests the broker knows: any broker answers
+// that, if it can be talked to at all.
+func (c *conn) greet() (map[protocol.ApiKey]int16, error) {
+	c.serial++
+	if err := protocol.WriteRequest(c.Conn, 0, c.serial, c.a.clientID, &apiversions.Request{}); err != nil {
+		return nil, err
+	}
+	const alert = 21 // the record that a TLS server answers plaintext with
+	if first, err := c.r.Peek(2); err == nil && first[0] == alert && first[1] == 3 {
+		return nil, &accessError{c.address, "it speaks TLS, and security.tls is off", untrusted}
+	}
+	_, msg, err := protocol.ReadResponse(c.r, protocol.ApiVersions, 0)
+	if err != nil {
+		return nil, err
+	}
+	versions := make(map[protocol.ApiKey]int16)
+	if res, ok := msg.(*apiversions.Response); ok {
+		for _, k := range res.ApiKeys {
+			versions[protocol.ApiKey(k.ApiKey)] = k.MaxVersion
+		}
+	}
+	return versions, nil
+}
+
+// authenticate proves who this is. It gives how long the broker lets that
+// stand until it has to be done again, or else for how long the token is good
+// that did it; zero is for ever.
+func (c *conn) authenticate(ctx context.Context, version int16) (life time.Duration, again bool, err error) {
+	m := c.a.mechanism
+	if err := c.shake(m.Name()); err != nil {
+		return 0, false, err
+	}
+	machine, answer, err := m.Start(ctx)
+	if err != nil {
+		return 0, false, c.refusal(err.Error())
+	}
+	for done := false; !done; {
+		msg, err := c.exchange(version, &saslauthenticate.Request{AuthBytes: answer})
+		if hungUp(err) {
+			return 0, false, c.refusal(refusedBy(machine))
+		}
+		if err != nil {
+			return 0, false, c.a.failure(c.address, "while it authenticated", err)
+		}
+		res := msg.(*saslauthenticate.Response)
+		switch code := kafkago.Error(res.ErrorCode); code {
+		case 0:
+		case kafkago.SASLAuthenticationFailed:
+			return 0, false, c.refusal(refusedBy(machine))
+		default:
+			return 0, false, c.refusal(fmt.Sprintf("it fails the authentication with error %d %s", code, code.Title()))
+		}
+		if done, answer, err = machine.Next(ctx, res.AuthBytes); err != nil {
+			return 0, false, c.refusal(err.Error())
+		}
+		life = time.Duration(res.SessionLifetimeMs) * time.Millisecond
+	}
+	if b, ok := machine.(*bearerSession); ok && life <= 0 && !b.expires.IsZero() {
+		return max(time.Until(b.expires), 1), false, nil
+	}
+	return life, true, nil
+}
+
+// shake names the mechanism.
+func (c *conn) shake(mechanism string) error {
+	msg, err := c.exchange(1, &saslhandshake.Request{Mechanism: mechanism})
+	if err != nil {
+		return c.a.failure(c.address, "at the SASL handshake", err)
+	}
+	switch res := msg.(*saslhandshake.Response); kafkago.Error(res.ErrorCode) {
+	case 0:
+		return nil
+	case kafkago.UnsupportedSASLMechanism:
+		return c.refusal(fmt.Sprintf("it does not offer %s, but %v", mechanism, offered(res.Mechanisms)))
+	case kafkago.IllegalSASLState:
+		return c.refusal("it takes no SASL at this address")
+	default:
+		return c.refusal(fmt.Sprintf("it refuses the SASL handshake with error %d", res.ErrorCode))
+	}
+}
+
+func (c *conn) refusal(cause string) error { return &accessError{c.address, cause, denied} }
+
+// refusedBy is what it means that a broker ends the exchange. It may word that
+// itself, but it knows the secret, or what was taken for it.
+func refusedBy(m sasl.StateMachine) string {
+	if b, ok := m.(*bearerSession); ok {
+		return b.refusal().Error()
+	}
+	return "it refuses the username or password"
+}
+
+// offered is which of the mechanisms that are known here a broker lists.
+func offered(list []string) []string {
+	return slices.DeleteFunc(mechanisms(), func(m string) bool { return !slices.Contains(list, m) })
+}
