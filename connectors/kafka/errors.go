@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,15 +27,19 @@ var ErrTopicExists = errors.New("topic exists")
 // the one that was read. An operator has to decide; nothing is reset.
 type PositionError struct {
 	Partition pipeline.Partition
-	Next      int64 // where reading was to go on
-	Start     int64 // the first offset that the partition has, or -1
-	End       int64 // the offset after its last, or -1
-	Anchor    bool  // the offset is there, what stands before it is something else
+	Next      int64  // where reading was to go on
+	Start     int64  // the first offset that the partition has, or -1
+	End       int64  // the offset after its last, or -1
+	Anchor    bool   // the offset is there, what stands before it is something else
+	Cluster   string // the cluster that was asked, when it is another one
+	Was       string // the cluster that the position is of
 }
 
 // Error names the partition and its offsets.
 func (e *PositionError) Error() string {
 	switch {
+	case e.Was != "":
+		return fmt.Sprintf("%s: offset %d is a position in the cluster %s, this one is %s", e.Partition, e.Next, e.Was, cmp.Or(e.Cluster, "without a name"))
 	case e.Anchor:
 		return fmt.Sprintf("%s: what stands before offset %d is not what was read: the topic was recreated or truncated", e.Partition, e.Next)
 	case e.Start >= 0 && e.Next < e.Start:
@@ -115,7 +120,8 @@ func classOfCode(code kafkago.Error) class {
 		return unreachable
 	case kafkago.Unknown, kafkago.RequestTimedOut, kafkago.GroupLoadInProgress,
 		kafkago.GroupCoordinatorNotAvailable, kafkago.NotCoordinatorForGroup, kafkago.KafkaStorageError,
-		kafkago.OffsetNotAvailable, kafkago.ThrottlingQuotaExceeded:
+		kafkago.OffsetNotAvailable, kafkago.ThrottlingQuotaExceeded,
+		kafkago.IllegalGeneration, kafkago.UnknownMemberId, kafkago.RebalanceInProgress:
 		return brokerBusy
 	}
 	return fatal

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,8 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/segmentio/kafka-go/protocol/fetch"
 
 	"lupa/pipeline"
 	"lupa/schemas"
@@ -22,11 +21,13 @@ const pollWait = 500 * time.Millisecond
 type Events struct {
 	cluster *Cluster
 	topics  []string
-	worker  int
-	workers int
+	choose  func(map[pipeline.Partition]leader) ([]pipeline.Partition, error)
+	fixed   bool // the share is given: whether the topics grow is nobody's concern here
+	breaker *Breaker
 
 	held    []pipeline.Positions // of every table
 	fetcher *fetcher
+	name    string // of the cluster
 	chunk   pipeline.Chunk
 	large   []int32
 
@@ -40,25 +41,76 @@ var _ interface {
 } = (*Events)(nil)
 
 // Events makes the source of one worker of several: partitions go round, in
-// the order of the topics and of their numbers, beginning with worker 0.
+// the order of the topics and of their numbers, beginning with worker 0. It
+// ends when a topic gets more partitions, which none of the workers would read.
 func (c *Cluster) Events(topics []string, worker, workers int) (*Events, error) {
-	if len(topics) == 0 {
-		return nil, errors.New("kafka: topics: at least one is needed")
-	}
 	if worker < 0 || worker >= workers {
 		return nil, fmt.Errorf("kafka: worker %d of %d", worker, workers)
 	}
-	e := &Events{cluster: c, worker: worker, workers: workers}
+	topics, err := checkTopics(topics)
+	if err != nil {
+		return nil, err
+	}
+	return &Events{cluster: c, topics: topics, choose: func(leaders map[pipeline.Partition]leader) ([]pipeline.Partition, error) {
+		return share(topics, leaders, worker, workers), nil
+	}}, nil
+}
+
+// EventsOf makes the source of some partitions of the topics, such as those
+// that a Group assigns; there may be none. Only those concern it: one that is
+// gone is an error, one that is added is not noticed.
+func (c *Cluster) EventsOf(topics []string, parts []pipeline.Partition) (*Events, error) {
+	topics, err := checkTopics(topics)
+	if err != nil {
+		return nil, err
+	}
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, byTopic)
+	for i, p := range parts {
+		if !slices.Contains(topics, p.Topic) {
+			return nil, fmt.Errorf("kafka: partitions: %s is of none of the topics", p)
+		}
+		if i > 0 && p == parts[i-1] {
+			return nil, fmt.Errorf("kafka: partitions: %s is there twice", p)
+		}
+	}
+	return &Events{cluster: c, topics: topicsOf(parts), fixed: true, choose: func(leaders map[pipeline.Partition]leader) ([]pipeline.Partition, error) {
+		for _, p := range parts {
+			if _, ok := leaders[p]; !ok {
+				return nil, fmt.Errorf("%s: %w", p, errNoPartition)
+			}
+		}
+		return parts, nil
+	}}, nil
+}
+
+// errNoPartition is of the same class as a topic that is not there.
+var errNoPartition = fmt.Errorf("no such partition: %w", ErrNoTopic)
+
+// checkTopics leaves out what is there twice.
+func checkTopics(topics []string) ([]string, error) {
+	if len(topics) == 0 {
+		return nil, errors.New("kafka: topics: at least one is needed")
+	}
+	var list []string
 	for _, t := range topics {
 		if t == "" {
 			return nil, errors.New("kafka: topics: an empty name")
 		}
-		if !slices.Contains(e.topics, t) {
-			e.topics = append(e.topics, t)
+		if !slices.Contains(list, t) {
+			list = append(list, t)
 		}
 	}
-	return e, nil
+	return list, nil
 }
+
+func byTopic(a, b pipeline.Partition) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.ID, b.ID))
+}
+
+// Guard has b remember, until it is processed, what is being read. It is
+// called before Open.
+func (e *Events) Guard(b *Breaker) { e.breaker = b }
 
 // Prove gives positions that Open is to check besides those to begin at.
 func (e *Events) Prove(held []pipeline.Positions) { e.held = held }
@@ -81,55 +133,93 @@ func (e *Events) Open(ctx context.Context, from pipeline.Positions) error {
 }
 
 func (e *Events) open(ctx context.Context, c *client, from pipeline.Positions) error {
-	var (
-		leaders     map[pipeline.Partition]leader
-		parts       []pipeline.Partition
-		first, last map[pipeline.Partition]int64
-		compacted   map[string]bool
-	)
-	err := c.begin(ctx, func(ctx context.Context) (err error) {
-		if leaders, err = c.leaders(ctx, e.topics); err != nil {
+	at, err := e.look(ctx, c)
+	if err != nil {
+		return err
+	}
+	total := at.total
+	if e.fixed {
+		total = anyTotal
+	}
+	f, err := newFetcher(c, e.topics, total, reader{maxValue: e.cluster.o.MaxMessageBytes, headers: true})
+	if err != nil {
+		return err
+	}
+	if err := e.begin(ctx, c, f, at, from); err != nil {
+		f.close()
+		return err
+	}
+	e.fetcher = f
+	return nil
+}
+
+// look asks what is there.
+func (e *Events) look(ctx context.Context, c *client) (at landscape, err error) {
+	if e.fixed && len(e.topics) == 0 {
+		return at, nil
+	}
+	err = c.begin(ctx, func(ctx context.Context) error {
+		leaders, err := c.leaders(ctx, e.topics)
+		if err != nil {
 			return err
 		}
-		parts = share(e.topics, leaders, e.worker, e.workers)
-		if first, err = c.offsets(ctx, parts, logStart); err != nil {
+		at.total = len(leaders)
+		if at.parts, err = e.choose(leaders); err != nil {
 			return err
 		}
-		if last, err = c.offsets(ctx, parts, logEnd); err != nil {
+		if at.cluster, err = c.clusterID(ctx, e.topics); err != nil {
 			return err
 		}
-		compacted, err = c.compacted(ctx, e.topics)
+		if at.first, err = c.offsets(ctx, at.parts, logStart); err != nil {
+			return err
+		}
+		if at.last, err = c.offsets(ctx, at.parts, logEnd); err != nil {
+			return err
+		}
+		at.compacted, err = c.compacted(ctx, e.topics)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	f, err := newFetcher(c, e.topics, len(leaders), reader{maxValue: e.cluster.o.MaxMessageBytes})
-	if err != nil {
-		return err
+	return at, err
+}
+
+// landscape is what Open finds.
+type landscape struct {
+	total       int // partitions of the topics
+	parts       []pipeline.Partition
+	cluster     string
+	first, last map[pipeline.Partition]int64
+	compacted   map[string]bool
+}
+
+// begin has the fetcher read from where each partition is to go on.
+func (e *Events) begin(ctx context.Context, c *client, f *fetcher, at landscape, from pipeline.Positions) (err error) {
+	if e.breaker != nil {
+		if f.watch, err = e.breaker.watch(at.parts); err != nil {
+			return err
+		}
 	}
 	positions := make(map[pipeline.Partition]int64)
-	for _, p := range parts {
-		strict := !compacted[p.Topic]
-		next, err := e.start(ctx, c, p, from, first[p], last[p], strict)
+	for _, p := range at.parts {
+		strict := !at.compacted[p.Topic]
+		next, last, err := e.start(ctx, c, p, from, at)
 		if err != nil {
-			f.close()
 			return err
 		}
 		positions[p] = next
 		f.add(p, next, strict)
+		f.parts[len(f.parts)-1].last = last
 	}
-	e.fetcher = f
+	e.name = at.cluster
 	e.mu.Lock()
 	e.positions = positions
 	e.mu.Unlock()
 	return nil
 }
 
-// start gives where reading p is to go on, and checks that mark and those of
-// Prove.
-func (e *Events) start(ctx context.Context, c *client, p pipeline.Partition, from pipeline.Positions, first, last int64, strict bool) (int64, error) {
-	next := first
+// start gives where reading p is to go on and the batch before that, if it is
+// known, and checks that mark and those of Prove.
+func (e *Events) start(ctx context.Context, c *client, p pipeline.Partition, from pipeline.Positions, at landscape) (next int64, last anchor, err error) {
+	next = at.first[p]
 	var marks []pipeline.Mark
 	if mark, ok := from[p]; ok {
 		next = mark.Next
@@ -140,19 +230,27 @@ func (e *Events) start(ctx context.Context, c *client, p pipeline.Partition, fro
 			marks = append(marks, mark)
 		}
 	}
-	for _, mark := range marks {
-		if mark.Next < first || mark.Next > last {
-			return 0, &PositionError{Partition: p, Next: mark.Next, Start: first, End: last}
-		}
-		if mark.Anchor == "" || mark.Next == first || !strict {
+	for i, mark := range marks {
+		cluster, batch, ok := parseAnchor(mark.Anchor)
+		switch {
+		case !ok:
+			return 0, last, &PositionError{Partition: p, Next: mark.Next, Start: -1, End: -1, Anchor: true}
+		case cluster != "" && cluster != at.cluster:
+			return 0, last, &PositionError{Partition: p, Next: mark.Next, Start: -1, End: -1, Cluster: at.cluster, Was: cluster}
+		case mark.Next < at.first[p] || mark.Next > at.last[p]:
+			return 0, last, &PositionError{Partition: p, Next: mark.Next, Start: at.first[p], End: at.last[p]}
+		case !batch.known || mark.Next == at.first[p] || at.compacted[p.Topic]:
 			continue
 		}
-		err := c.begin(ctx, func(ctx context.Context) error { return c.checkAnchor(ctx, p, mark) })
+		err := c.begin(ctx, func(ctx context.Context) error { return c.checkAnchor(ctx, p, mark.Next, batch) })
 		if err != nil {
-			return 0, err
+			return 0, last, err
+		}
+		if _, ok := from[p]; ok && i == 0 {
+			last = batch
 		}
 	}
-	return next, nil
+	return next, last, nil
 }
 
 // share deals the partitions out.
@@ -174,54 +272,6 @@ func share(topics []string, leaders map[pipeline.Partition]leader, worker, worke
 		}
 	}
 	return mine
-}
-
-// String is the anchor as positions hold it.
-func (a anchor) String() string {
-	if !a.known {
-		return ""
-	}
-	return fmt.Sprintf("batch:%d:%08x", a.first, a.crc)
-}
-
-// checkAnchor fetches the batch before mark and compares it with the anchor.
-func (c *client) checkAnchor(ctx context.Context, p pipeline.Partition, mark pipeline.Mark) error {
-	leaders, err := c.leaders(ctx, []string{p.Topic})
-	if err != nil {
-		return err
-	}
-	at := mark.Next - 1
-	req := &fetchRequest{clientID: c.c.o.ClientID, correlation: 1, limit: c.c.o.MaxBatchBytes + 1<<20, Request: &fetch.Request{
-		ReplicaID: -1, MaxWaitTime: 100, MinBytes: 1, MaxBytes: 1, IsolationLevel: readCommitted, SessionEpoch: -1,
-		Topics: []fetch.RequestTopic{{Topic: p.Topic, Partitions: []fetch.RequestPartition{{
-			Partition: p.ID, CurrentLeaderEpoch: leaders[p].epoch, FetchOffset: at, LogStartOffset: -1, PartitionMaxBytes: 1,
-		}}}},
-	}}
-	res, err := call[*fetchResponse](ctx, c, req)
-	if err != nil {
-		return fmt.Errorf("%s: fetch at offset %d: %w", p, at, err)
-	}
-	list, err := res.parse()
-	if err == nil && (len(list) != 1 || list[0].partition != p) {
-		err = errFrame
-	}
-	if err == nil && list[0].code != 0 {
-		err = list[0].code
-	}
-	if err != nil {
-		return fmt.Errorf("%s: fetch at offset %d: %w", p, at, err)
-	}
-	b, _, ok, err := nextBatch(list[0].batches)
-	if err == nil && ok && !b.intact() {
-		err = errChecksum
-	}
-	if err != nil {
-		return fmt.Errorf("%s: fetch at offset %d: %w", p, at, err)
-	}
-	if !ok || b.first > at || b.last < at || (anchor{true, b.first, b.crc}).String() != mark.Anchor {
-		return &PositionError{Partition: p, Next: mark.Next, Start: -1, End: -1, Anchor: true}
-	}
-	return nil
 }
 
 // Next gives the next chunk of one partition, at most about 4096 messages and
@@ -256,37 +306,44 @@ func (e *Events) fill(p *piece) {
 	}
 	e.chunk = pipeline.Chunk{
 		Partition: p.part.id,
-		Messages:  schemas.Messages{Values: out.values[p.lo:p.hi], Times: out.times[p.lo:p.hi]},
-		TooLarge:  e.large,
-		Offsets:   out.offsets[p.lo:p.hi],
-		Next:      pipeline.Mark{Next: p.next},
+		Messages: schemas.Messages{
+			Values: out.values[p.lo:p.hi], Headers: out.headed(p.lo, p.hi), Times: out.times[p.lo:p.hi],
+		},
+		TooLarge: e.large,
+		Offsets:  out.offsets[p.lo:p.hi],
+		Next:     pipeline.Mark{Next: p.next},
 	}
-	if p.part.strict {
-		e.chunk.Next.Anchor = p.anchor.String()
+	if !p.part.strict {
+		p.anchor = anchor{} // compaction will write the batch anew
 	}
+	e.chunk.Next.Anchor = p.anchor.mark(e.name)
 	begin, end := 0, len(out.arena)
 	if p.hi-p.lo < len(out.values) {
-		begin, end = trim(e.chunk.Values)
+		begin, end = trim(e.chunk.Values, e.chunk.Headers)
 	}
 	e.chunk.Arena = out.arena[begin : end+pipeline.ArenaSlack]
 }
 
 // trim moves spans so that they begin at 0, for a chunk that needs only a part
 // of a large arena, and tells which.
-func trim(values []schemas.Span) (begin, end int) {
+func trim(lists ...[]schemas.Span) (begin, end int) {
 	begin = math.MaxInt
-	for _, v := range values {
-		if v.Len > 0 {
-			begin = min(begin, int(v.Off))
-			end = max(end, int(v.Off+v.Len))
+	for _, list := range lists {
+		for _, v := range list {
+			if v.Len > 0 {
+				begin = min(begin, int(v.Off))
+				end = max(end, int(v.Off+v.Len))
+			}
 		}
 	}
 	if end == 0 {
 		return 0, 0
 	}
-	for i := range values {
-		if values[i].Len > 0 {
-			values[i].Off -= uint32(begin)
+	for _, list := range lists {
+		for i := range list {
+			if list[i].Len > 0 {
+				list[i].Off -= uint32(begin)
+			}
 		}
 	}
 	return begin, end

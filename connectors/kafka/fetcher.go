@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -44,7 +45,16 @@ type fetcher struct {
 	ends   []batchEnd // of the batches in out
 	served int        // how many of out's records were handed over
 	piece  piece
+	watch  *watch        // of the breaker; may be nil
+	prove  time.Duration // how old a partition's proof may be
 }
+
+// anyTotal has the topics grow as they like.
+const anyTotal = -1
+
+// proveEvery bounds how often, without trouble, a partition's anchor is looked
+// at again.
+const proveEvery = 5 * time.Second
 
 // partition is how far one of them is.
 type partition struct {
@@ -55,6 +65,12 @@ type partition struct {
 	held   int  // payloads that are not used up
 	alone  bool // an empty answer left its end unreached: ask for it alone
 	empty  int  // such answers to asking for next alone
+
+	last    anchor    // the batch before next
+	proved  time.Time // when last was still there
+	suspect bool      // there was trouble since
+	start   int64     // of the log, as the last answer told
+	stable  int64     // its last stable offset, likewise
 
 	trouble  class
 	since    time.Time
@@ -94,14 +110,6 @@ type piece struct {
 	anchor anchor
 }
 
-// anchor names the batch that a position stands behind or in. The zero value
-// names none.
-type anchor struct {
-	known bool
-	first int64
-	crc   uint32
-}
-
 func newFetcher(c *client, topics []string, total int, rd reader) (*fetcher, error) {
 	codecs, err := newCodecs(c.c.o.MaxBatchBytes)
 	if err != nil {
@@ -110,20 +118,21 @@ func newFetcher(c *client, topics []string, total int, rd reader) (*fetcher, err
 	rd.codecs = codecs
 	f := &fetcher{
 		client: c, log: c.c.o.Logger, topics: topics, total: total, reader: rd,
-		flights: make(map[int32]*flight), landed: make(chan *flight), ahead: maxAhead,
+		flights: make(map[int32]*flight), landed: make(chan *flight), ahead: maxAhead, prove: proveEvery,
 	}
 	f.life, f.cancel = context.WithCancel(context.Background())
 	return f, nil
 }
 
 func (f *fetcher) add(id pipeline.Partition, next int64, strict bool) {
-	f.parts = append(f.parts, &partition{id: id, next: next, strict: strict})
+	f.parts = append(f.parts, &partition{id: id, next: next, strict: strict, proved: time.Now()})
 }
 
 // close ends all fetches and waits for them.
 func (f *fetcher) close() {
 	f.cancel()
 	f.flying.Wait()
+	f.watch.close()
 	f.reader.codecs.close()
 	f.client.transport.CloseIdleConnections()
 }
@@ -132,6 +141,9 @@ func (f *fetcher) close() {
 func (f *fetcher) next(ctx context.Context, wait time.Duration) (*piece, error) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	if err := f.watch.passed(); err != nil {
+		return nil, err
+	}
 	for {
 		f.release()
 		f.landAll()
@@ -223,7 +235,11 @@ func (f *fetcher) launch(ctx context.Context, now time.Time) {
 	byNode := make(map[int32][]*partition)
 	for _, p := range want {
 		l, ok := leaders[p.id]
-		if !ok || l.node < 0 {
+		if !ok {
+			f.fail(p, unknown, errNoPartition)
+			continue
+		}
+		if l.node < 0 {
 			f.fail(p, leaderMoved, kafkago.LeaderNotAvailable)
 			continue
 		}
@@ -295,8 +311,23 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 	case s.err != nil:
 		f.fail(p, classOfBatch(s.err), fmt.Errorf("offset %d: %w", s.after, s.err))
 		return
+	case s.doubt != nil:
+		var gone *PositionError
+		if errors.As(s.doubt, &gone) {
+			f.abandon(gone)
+			return
+		}
+		f.fail(p, classOf(s.doubt), s.doubt)
+		return
 	}
 	f.heal(p)
+	p.start, p.stable = s.start, s.stable
+	if s.proved {
+		p.proved, p.suspect = time.Now(), false
+	}
+	if s.last.known {
+		p.last = s.last
+	}
 	switch {
 	case s.after > at:
 		p.alone, p.empty = false, 0
@@ -347,6 +378,7 @@ func (f *fetcher) fail(p *partition, c class, err error) {
 		p.trouble, p.since, p.failures = c, now, 0
 	}
 	p.failures++
+	p.suspect = true
 	if c == fatal || c == corrupt && p.failures >= corruptTries || c == unknown && now.Sub(p.since) > topicPatience {
 		f.end(fmt.Errorf("%s: fetch at offset %d: %w", p.id, p.next, err))
 		return
@@ -366,4 +398,13 @@ func (f *fetcher) end(err error) {
 	if f.failure == nil {
 		f.failure = err
 	}
+}
+
+// abandon ends the run at once: what was fetched and not handed over may be of
+// a log that is not the one before.
+func (f *fetcher) abandon(err error) {
+	f.end(err)
+	f.ready, f.piece.part = nil, nil
+	f.out.reset()
+	f.ends, f.served = f.ends[:0], 0
 }

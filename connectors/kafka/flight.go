@@ -15,6 +15,7 @@ type flight struct {
 	node   int32
 	parts  []*partition
 	at     []int64 // where each partition was asked for
+	prove  time.Duration
 	req    *fetchRequest
 	answer []surveyed
 	err    error
@@ -26,6 +27,10 @@ type surveyed struct {
 	sound []byte
 	after int64
 	err   error
+
+	last   anchor // of sound
+	proved bool   // the batch before sound was looked at, after sound was here
+	doubt  error  // why it is not what it was, or cannot be looked at
 }
 
 // fly sends one request.
@@ -35,7 +40,7 @@ func (f *fetcher) fly(node int32, wait time.Duration, parts []*partition, leader
 		ReplicaID: -1, MaxWaitTime: int32(wait / time.Millisecond), MinBytes: 1,
 		MaxBytes: int32(max(requestBytes, o.FetchBytes)), IsolationLevel: readCommitted, SessionEpoch: -1,
 	}
-	fl := &flight{node: node, parts: parts}
+	fl := &flight{node: node, parts: parts, prove: f.prove}
 	for _, p := range parts {
 		p.flying = true
 		fl.at = append(fl.at, p.next)
@@ -97,10 +102,35 @@ func (fl *flight) run(ctx context.Context, c *client) {
 		for i, p := range fl.parts {
 			if p.id == part.partition {
 				s.sound, s.after, s.err = survey(part.batches, fl.at[i], p.strict)
+				s.last = lastOf(s.sound)
+				if s.last.known && p.doubtful(&part, fl.prove, time.Now()) {
+					s.doubt = c.checkAnchor(ctx, p.id, fl.at[i], p.last)
+					s.proved = s.doubt == nil
+				}
 			}
 		}
 		fl.answer = append(fl.answer, s)
 	}
+}
+
+// doubtful reports whether an answer for p may be of another log than those
+// before. A topic that is deleted and made again answers with errors meanwhile,
+// has fewer records for a while, or is found out when its time has come.
+func (p *partition) doubtful(answer *fetched, prove time.Duration, now time.Time) bool {
+	return p.strict && p.last.known &&
+		(p.suspect || answer.start < p.start || answer.stable < p.stable || now.Sub(p.proved) >= prove)
+}
+
+// lastOf gives the anchor of the last of some sound batches.
+func lastOf(sound []byte) (a anchor) {
+	for len(sound) > 0 {
+		b, rest, ok, err := nextBatch(sound)
+		if err != nil || !ok {
+			break
+		}
+		a, sound = anchor{true, b.first, b.crc}, rest
+	}
+	return a
 }
 
 // bounds asks where a partition starts and ends, to say so in an error: a

@@ -126,6 +126,7 @@ type records struct {
 	arena   []byte
 	keys    []schemas.Span // only when they are asked for
 	values  []schemas.Span
+	headers []schemas.Span // only when they are asked for; none before the first record that has some
 	offsets []int64
 	times   []int64
 	large   []int32
@@ -134,8 +135,31 @@ type records struct {
 var null = schemas.Span{Off: math.MaxUint32}
 
 func (r *records) reset() {
-	r.arena, r.keys, r.values = r.arena[:0], r.keys[:0], r.values[:0]
+	r.arena, r.keys, r.values, r.headers = r.arena[:0], r.keys[:0], r.values[:0], r.headers[:0]
 	r.offsets, r.times, r.large = r.offsets[:0], r.times[:0], r.large[:0]
+}
+
+// head appends the headers of the record that comes next. Until some record
+// has any there is nothing to keep.
+func (r *records) head(h schemas.Span) {
+	if missing := len(r.values) - len(r.headers); missing > 0 {
+		r.headers = append(r.headers, make([]schemas.Span, missing)...)
+	}
+	r.headers = append(r.headers, h)
+}
+
+// headed gives the headers of some of the records, nil when none of them has
+// any.
+func (r *records) headed(lo, hi int) []schemas.Span {
+	if len(r.headers) == 0 {
+		return nil
+	}
+	for _, h := range r.headers[lo:hi] {
+		if h.Len > 0 {
+			return r.headers[lo:hi]
+		}
+	}
+	return nil
 }
 
 // slack makes sure that the arena can be read beyond its end.
@@ -147,13 +171,14 @@ func (r *records) slack() {
 type reader struct {
 	codecs   *codecs
 	keys     bool // ask for keys
+	headers  bool // ask for headers
 	maxValue int  // longer values are listed as too large; 0 is no limit
 }
 
 // decode appends the records of b at or after the offset from. A batch that
 // does not decode completely appends nothing.
 func (d *reader) decode(r *records, b *batch, from int64, strict bool) error {
-	begin, rows, large := len(r.arena), len(r.values), len(r.large)
+	begin, rows, large, headers := len(r.arena), len(r.values), len(r.large), len(r.headers)
 	arena, err := d.codecs.append(r.arena, compress.Compression(b.attributes&7), b.records)
 	r.arena = arena
 	if err == nil {
@@ -161,7 +186,7 @@ func (d *reader) decode(r *records, b *batch, from int64, strict bool) error {
 	}
 	if err != nil {
 		r.arena, r.values, r.large = r.arena[:begin], r.values[:rows], r.large[:large]
-		r.offsets, r.times = r.offsets[:rows], r.times[:rows]
+		r.offsets, r.times, r.headers = r.offsets[:rows], r.times[:rows], r.headers[:headers]
 		if d.keys {
 			r.keys = r.keys[:rows]
 		}
@@ -184,6 +209,10 @@ func (d *reader) walk(r *records, b *batch, begin int, from int64, strict bool) 
 		rec := record{p: p[:end], at: at + 1} // behind the attributes, which mean nothing
 		stamp, delta := rec.varint(), rec.varint()
 		key, value := rec.span(begin), rec.span(begin)
+		var headers schemas.Span
+		if d.headers {
+			headers = rec.headers(begin)
+		}
 		if rec.bad || delta <= previous || delta > b.last-b.first || strict && delta != int64(i) {
 			return errMalformed
 		}
@@ -199,6 +228,9 @@ func (d *reader) walk(r *records, b *batch, begin int, from int64, strict bool) 
 			r.keys = append(r.keys, key)
 		} else if value == null {
 			value = schemas.Span{}
+		}
+		if headers.Len > 0 || len(r.headers) > 0 {
+			r.head(headers)
 		}
 		r.values = append(r.values, value)
 		r.offsets = append(r.offsets, b.first+delta)
@@ -256,6 +288,44 @@ func (r *record) span(begin int) schemas.Span {
 	s := schemas.Span{Off: uint32(begin + r.at), Len: uint32(n)}
 	r.at += int(n)
 	return s
+}
+
+// headers gives all headers, from their number to the end of the record, once
+// it is sure that they can be walked. A record without any gives an empty span.
+func (r *record) headers(begin int) schemas.Span {
+	start := r.at
+	n := r.varint()
+	if r.bad || n < 0 || n > int64(len(r.p)-r.at)/2 { // each has two lengths
+		r.bad = true
+		return schemas.Span{}
+	}
+	for range n {
+		if key := r.varint(); key < 0 || !r.skip(key) {
+			r.bad = true
+		}
+		if value := r.varint(); value < -1 || value > 0 && !r.skip(value) {
+			r.bad = true
+		}
+		if r.bad {
+			return schemas.Span{}
+		}
+	}
+	if r.at != len(r.p) {
+		r.bad = true
+	}
+	if n == 0 || r.bad {
+		return schemas.Span{}
+	}
+	return schemas.Span{Off: uint32(begin + start), Len: uint32(r.at - start)}
+}
+
+// skip passes n bytes, if as many are left.
+func (r *record) skip(n int64) bool {
+	if n > int64(len(r.p)-r.at) {
+		return false
+	}
+	r.at += int(n)
+	return true
 }
 
 // isAbort reports whether the only record of a control batch is an abort

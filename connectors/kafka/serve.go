@@ -10,7 +10,7 @@ import (
 // as many batches of the oldest payload as one piece may hold.
 func (f *fetcher) serve() (*piece, error) {
 	if f.served < len(f.out.values) {
-		return f.window(), nil
+		return f.window(f.piece.next), nil
 	}
 	if len(f.ready) == 0 {
 		return nil, nil
@@ -18,7 +18,11 @@ func (f *fetcher) serve() (*piece, error) {
 	w := f.ready[0]
 	f.out.reset()
 	f.ends, f.served = f.ends[:0], 0
+	begin := w.next
 	for len(w.rest) > 0 && len(f.out.values) < maxMessages && len(f.out.arena) < maxArena {
+		if len(f.ends) > 0 && f.watch.wary(w.part.id, w.next) {
+			break
+		}
 		err := f.open(w)
 		if err != nil && len(f.ends) > 0 {
 			break // hand over what stands before it first
@@ -32,7 +36,7 @@ func (f *fetcher) serve() (*piece, error) {
 	}
 	f.out.slack()
 	f.piece.part = w.part
-	return f.window(), nil
+	return f.window(begin), nil
 }
 
 // open decodes the next batch of w if its records may be seen, and steps over
@@ -42,6 +46,10 @@ func (f *fetcher) open(w *payload) error {
 	if err != nil || !ok {
 		return errMalformed // survey has let it pass
 	}
+	if err := f.watch.admit(w.part.id, w.next, b.last); err != nil {
+		return err
+	}
+	f.watch.mark(w.part.id, w.next, b.last+1)
 	for len(w.aborted) > 0 && w.aborted[0].first <= b.last {
 		if w.hidden == nil {
 			w.hidden = make(map[int64]bool)
@@ -71,8 +79,9 @@ func (f *fetcher) open(w *payload) error {
 	return nil
 }
 
-// window cuts the next piece off what is decoded.
-func (f *fetcher) window() *piece {
+// window cuts the next piece off what is decoded. It begins at an offset that
+// is not always that of a record.
+func (f *fetcher) window(begin int64) *piece {
 	p := &f.piece
 	p.lo, p.hi = f.served, len(f.out.values)
 	p.next, p.anchor = f.ready[0].next, anchor{}
@@ -84,6 +93,9 @@ func (f *fetcher) window() *piece {
 		for hi < p.hi && hi-p.lo < maxMessages && size < maxArena {
 			if v := f.out.values[hi]; v != null {
 				size += int(v.Len)
+			}
+			if len(f.out.headers) > 0 {
+				size += int(f.out.headers[hi].Len)
 			}
 			hi++
 		}
@@ -98,6 +110,7 @@ func (f *fetcher) window() *piece {
 		}
 	}
 	f.served = p.hi
+	f.watch.mark(p.part.id, begin, max(p.next, begin+1))
 	return p
 }
 
