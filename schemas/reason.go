@@ -32,6 +32,8 @@ const (
 	WrongType        // a listed field has a value of another type
 	MissingField     // a required field is absent
 	IdentityConflict // an identity field appears twice with different values
+	UnknownSchema    // the registry does not know its schema, or the schema is none
+	SourceDeleted    // a change event that says that the row is gone
 
 	numReasons
 )
@@ -57,6 +59,8 @@ var reasonNames = [numReasons]string{
 	WrongType:        "wrong_type",
 	MissingField:     "missing_field",
 	IdentityConflict: "identity_conflict",
+	UnknownSchema:    "unknown_schema",
+	SourceDeleted:    "source_deleted",
 }
 
 // String gives the reason's name as it stands in tables, metrics and reports.
