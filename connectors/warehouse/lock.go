@@ -2,6 +2,10 @@ package warehouse
 
 import (
 	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -9,12 +13,14 @@ import (
 	"time"
 )
 
-// lock keeps two commits of one table, of this process or another on the same
-// host, from building on the same table state. It only saves work: a commit
-// that began on an older state is refused by the catalog with or without it.
+// lock keeps two commits of one table from building on the same table state:
+// those of this process, of another on the same host, and, when the catalog is
+// on a server, of other hosts. It only saves work: a commit that began on an
+// older state is refused by the catalog with or without it.
 type lock struct {
-	path string
-	held chan struct{} // has room for one: the holder within this process
+	path   string
+	held   chan struct{} // has room for one: the holder within this process
+	shared *advisory     // nil: nobody works on another host
 }
 
 func newLock(path string) *lock { return &lock{path: path, held: make(chan struct{}, 1)} }
@@ -26,14 +32,25 @@ func (l *lock) acquire(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	unshare := func() {}
+	if l.shared != nil {
+		if unshare, err = l.shared.acquire(ctx); err != nil {
+			<-l.held
+			return nil, fmt.Errorf("lock %s: %w", l.shared.name, err)
+		}
+	}
+	// Also beside a shared lock: what is published in the directory is as old
+	// or new as the commit of whoever holds this one.
 	f, err := l.flock(ctx)
 	if err != nil {
+		unshare()
 		<-l.held
 		return nil, fmt.Errorf("lock %s: %w", l.path, err)
 	}
 	return func() {
 		// Closing the file gives up the lock, and it holds no data to lose.
 		_ = f.Close()
+		unshare()
 		<-l.held
 	}, nil
 }
@@ -57,4 +74,66 @@ func (l *lock) flock(ctx context.Context) (*os.File, error) {
 			return nil, errors.Join(context.Cause(ctx), f.Close())
 		}
 	}
+}
+
+// advisory is a lock that a PostgreSQL server keeps for a connection. The
+// server lets go of it when the connection ends, whoever ends it.
+type advisory struct {
+	*retrier
+	db   *sql.DB
+	key  int64
+	name string
+}
+
+// lockKey numbers a lock. Two names with the same number would wait for each
+// other now and then, which is harmless.
+func lockKey(names ...string) int64 {
+	h := sha256.New()
+	h.Write([]byte("lupa lock"))
+	for _, name := range names {
+		h.Write([]byte{0})
+		h.Write([]byte(name))
+	}
+	return int64(binary.BigEndian.Uint64(h.Sum(nil)))
+}
+
+// acquire waits for the lock on a connection of its own until ctx is done.
+func (a *advisory) acquire(ctx context.Context) (release func(), err error) {
+	var conn *sql.Conn
+	err = a.wait(ctx, func(ctx context.Context) error {
+		c, err := a.db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := c.ExecContext(ctx, "SELECT pg_advisory_lock($1)", a.key); err != nil {
+			discard(c) // the server may have given the lock all the same
+			return err
+		}
+		conn = c
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func() { a.release(context.WithoutCancel(ctx), conn) }, nil
+}
+
+func (a *advisory) release(ctx context.Context, c *sql.Conn) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var held bool
+	err := c.QueryRowContext(ctx, "SELECT pg_advisory_unlock($1)", a.key).Scan(&held)
+	if err == nil && held {
+		_ = c.Close() // back to the others; there is nothing left to lose
+		return
+	}
+	discard(c)
+	a.log.Warn("lock was lost while it was held; what was done under it stands or falls with the catalog's compare-and-swap",
+		"lock", a.name, "error", err)
+}
+
+// discard ends a connection instead of keeping it for later.
+func discard(c *sql.Conn) {
+	_ = c.Raw(func(any) error { return driver.ErrBadConn })
+	_ = c.Close()
 }

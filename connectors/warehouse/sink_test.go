@@ -19,22 +19,26 @@ import (
 func TestSinkConformance(t *testing.T) {
 	pipelinetest.RunSinkSuite(t, func(t *testing.T, home string) (pipeline.Sink, func(table int) []pipelinetest.Row) {
 		s := openSink(t, Options{Dir: home, Contracts: pipelinetest.Contracts()})
-		return s, func(table int) (rows []pipelinetest.Row) {
-			for _, r := range tableRows(t, home, s.tables[table].name) {
-				reason, _ := schemas.ParseReason(r["reason"])
-				offset, err := strconv.ParseInt(r["_src_offset"], 10, 64)
-				if err != nil {
-					t.Fatal(err)
-				}
-				p, err := parsePartition(r["_src_topic"] + "/" + r["_src_partition"])
-				if err != nil {
-					t.Fatal(err)
-				}
-				rows = append(rows, pipelinetest.Row{Partition: p, Offset: offset, Reason: reason, Value: r["value"]})
-			}
-			return rows
-		}
+		return s, func(table int) []pipelinetest.Row { return suiteRows(t, s, home, table) }
 	})
+}
+
+// suiteRows reads the rows of a table of the suite.
+func suiteRows(t *testing.T, s *Sink, home string, table int) (rows []pipelinetest.Row) {
+	t.Helper()
+	for _, r := range tableRows(t, home, s.tables[table].name) {
+		reason, _ := schemas.ParseReason(r["reason"])
+		offset, err := strconv.ParseInt(r["_src_offset"], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parsePartition(r["_src_topic"] + "/" + r["_src_partition"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, pipelinetest.Row{Partition: p, Offset: offset, Reason: reason, Value: r["value"]})
+	}
+	return rows
 }
 
 // TestSweep: Open removes what no commit names, once it is old.

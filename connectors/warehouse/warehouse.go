@@ -1,5 +1,6 @@
 // Package warehouse keeps the rows that may be kept: Apache Iceberg tables of
-// Parquet files on a local disk, with their catalog in SQLite.
+// Parquet files on a disk, with their catalog in SQLite for the workers of one
+// machine or in PostgreSQL for those of many.
 //
 // A worker appends batches to a Writer, which buffers them by table and event
 // day and turns them into finished files; a commit makes files, positions and
@@ -18,26 +19,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"time"
 
-	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/catalog"
-	sqlcatalog "github.com/apache/iceberg-go/catalog/sql"
 	icetable "github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
 	"github.com/parquet-go/parquet-go/compress/zstd"
-	_ "modernc.org/sqlite" // the driver has no other way in than its name
 
 	"lupa/pipeline"
 	"lupa/schemas"
 )
-
-// catalogName is under which name the tables stand in the catalog; readers
-// that open catalog.db must use it too.
-const catalogName = "lupa"
 
 // Options say where the warehouse is and what it holds.
 type Options struct {
@@ -45,6 +38,8 @@ type Options struct {
 	Dir string
 	// Contracts are the tables; their order gives the table indexes.
 	Contracts []*schemas.Contract
+	// Catalog is where the tables' current versions are kept.
+	Catalog CatalogOptions
 	// Namespace is the tables' namespace in the catalog; "lupa" by default.
 	Namespace string
 	// Policy and KeyEpoch are noted with every commit.
@@ -79,10 +74,12 @@ type Sink struct {
 	owner string
 	count counters
 
-	disk    *disk
-	db      *sql.DB
-	catalog icetable.CatalogIO
-	tables  []*table
+	disk      *disk
+	postgres  *PostgresOptions // nil: the catalog is in SQLite
+	db        *sql.DB
+	catalog   icetable.CatalogIO
+	catalogID string // of a catalog that is not in the directory
+	tables    []*table
 	// published guards views.sql of the whole warehouse against other
 	// processes, publishing against other tables of this one.
 	published *lock
@@ -144,6 +141,9 @@ func newSink(o Options, d *disk) (*Sink, error) {
 		maxFileBytes: o.MaxFileBytes, maxBufferBytes: o.MaxBufferBytes, staleAfter: o.StaleAfter,
 		keepSnapshots: 50, keepFor: 10 * time.Minute,
 		log: o.Log, owner: uuid.NewString(), disk: d, published: newLock(filepath.Join(dir, ".views.lock")),
+	}
+	if s.postgres, err = o.Catalog.Postgres.checked(); err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
 	}
 	if s.namespace == "" {
 		s.namespace = "lupa"
@@ -240,6 +240,9 @@ func (s *Sink) open(ctx context.Context) error {
 			return fmt.Errorf("table %s: %w", t.name, err)
 		}
 	}
+	if err := s.bind(ctx); err != nil {
+		return fmt.Errorf("catalog: %w", err)
+	}
 	for _, t := range s.tables {
 		if err := s.openTable(ctx, t); err != nil {
 			return err
@@ -255,44 +258,6 @@ func (t *table) checkPlace(loaded *icetable.Table) error {
 	if at := localPath(loaded.Location()); at != t.dir {
 		return fmt.Errorf("it lies at %s, not at %s: a warehouse is opened by the path that it was made under", at, t.dir)
 	}
-	return nil
-}
-
-func (s *Sink) openCatalog(ctx context.Context) error {
-	// Making the database and its tables is not for two at once: SQLite does
-	// not wait for the other when it changes the journal mode.
-	release, err := newLock(filepath.Join(s.dir, ".catalog.lock")).acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	path := filepath.Join(s.dir, "catalog.db")
-	// SQLite would make the file readable by everybody.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	dsn := "file:" + path +
-		"?_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_txlock=immediate"
-	if s.db, err = sql.Open("sqlite", dsn); err != nil {
-		return err
-	}
-	if _, err := s.db.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
-		return err
-	}
-	c, err := sqlcatalog.NewCatalog(catalogName, s.db, sqlcatalog.SQLite,
-		iceberg.Properties{"warehouse": fileURI(s.dir)})
-	if err != nil {
-		return err
-	}
-	err = c.CreateNamespace(ctx, icetable.Identifier{s.namespace}, nil)
-	if err != nil && !errors.Is(err, catalog.ErrNamespaceAlreadyExists) {
-		return err
-	}
-	s.catalog = c
 	return nil
 }
 
@@ -339,7 +304,12 @@ func (s *Sink) loadOrCreate(ctx context.Context, t *table) (*icetable.Table, err
 	if !ok {
 		return nil, errors.New("the catalog cannot make tables")
 	}
-	if loaded, err = c.CreateTable(ctx, t.ident, icebergSchema(t.cols), opts...); err != nil {
+	loaded, err = c.CreateTable(ctx, t.ident, icebergSchema(t.cols), opts...)
+	if errors.Is(err, catalog.ErrTableAlreadyExists) {
+		// The lock was lost, and another process was quicker.
+		return s.catalog.LoadTable(ctx, t.ident)
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.log.Info("table made", "table", t.name)

@@ -1,0 +1,129 @@
+package warehouse
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/catalog"
+	sqlcatalog "github.com/apache/iceberg-go/catalog/sql"
+	icetable "github.com/apache/iceberg-go/table"
+	_ "modernc.org/sqlite" // the driver has no other way in than its name
+)
+
+const (
+	// catalogName is under which name the tables stand in the catalog; readers
+	// that open it must use it too.
+	catalogName = "lupa"
+	// sqliteName is the catalog of one machine. boundName names the catalog of
+	// many, which is elsewhere.
+	sqliteName = "catalog.db"
+	boundName  = "catalog.id"
+)
+
+// CatalogOptions say where it is kept which version of a table is the current
+// one. The zero value is a SQLite file in the warehouse's directory, for
+// workers on one machine.
+type CatalogOptions struct {
+	// Postgres is a database for workers on many machines. They still share the
+	// warehouse's directory, and under the same path.
+	Postgres *PostgresOptions
+}
+
+func (s *Sink) openCatalog(ctx context.Context) error {
+	if s.postgres != nil {
+		return s.openPostgres(ctx)
+	}
+	// Making the database and its tables is not for two at once: SQLite does
+	// not wait for the other when it changes the journal mode.
+	release, err := s.catalogLock().acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	switch _, err := os.Stat(filepath.Join(s.dir, boundName)); {
+	case err == nil:
+		return fmt.Errorf("the warehouse has its catalog in PostgreSQL, as %s says; a second one would take its files for nobody's", boundName)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	path := filepath.Join(s.dir, sqliteName)
+	// SQLite would make the file readable by everybody.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	dsn := "file:" + path +
+		"?_pragma=busy_timeout(10000)&_pragma=synchronous(FULL)&_txlock=immediate"
+	if s.db, err = sql.Open("sqlite", dsn); err != nil {
+		return err
+	}
+	if _, err := s.db.ExecContext(ctx, "PRAGMA journal_mode = WAL"); err != nil {
+		return err
+	}
+	c, err := sqlcatalog.NewCatalog(catalogName, s.db, sqlcatalog.SQLite, s.catalogProperties())
+	if err != nil {
+		return err
+	}
+	if err := s.makeNamespace(ctx, c); err != nil {
+		return err
+	}
+	s.catalog = c
+	return nil
+}
+
+// catalogLock keeps two processes from deciding at once what the catalog of
+// the directory is.
+func (s *Sink) catalogLock() *lock { return newLock(filepath.Join(s.dir, ".catalog.lock")) }
+
+func (s *Sink) catalogProperties() iceberg.Properties {
+	return iceberg.Properties{"warehouse": fileURI(s.dir)}
+}
+
+func (s *Sink) makeNamespace(ctx context.Context, c catalog.Catalog) error {
+	err := c.CreateNamespace(ctx, icetable.Identifier{s.namespace}, nil)
+	if errors.Is(err, catalog.ErrNamespaceAlreadyExists) {
+		return nil
+	}
+	return err
+}
+
+// bind ties the directory to a catalog that is elsewhere: two catalogs over one
+// directory would each sweep away the files of the other.
+func (s *Sink) bind(ctx context.Context) error {
+	if s.catalogID == "" {
+		return nil
+	}
+	release, err := s.catalogLock().acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	switch _, err := os.Stat(filepath.Join(s.dir, sqliteName)); {
+	case err == nil:
+		return fmt.Errorf("the warehouse has its catalog in %s; one in PostgreSQL would take its files for nobody's", sqliteName)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	path := filepath.Join(s.dir, boundName)
+	bound, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s.disk.replace(path, []byte(s.catalogID+"\n"))
+	}
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(string(bound)) != s.catalogID {
+		return fmt.Errorf("%s names another catalog than the one that was opened", path)
+	}
+	return nil
+}
