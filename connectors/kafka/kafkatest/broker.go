@@ -23,13 +23,18 @@ const pollEvery = 25 * time.Millisecond
 // broker is one process and what it leaves behind.
 type broker struct {
 	id, port, controllerPort int
+	listeners                [numListeners]int // ports
+	secured                  *secured          // nil is none
 	jars, dir                string
 
 	process *os.Process
 	done    chan struct{} // closed when process has ended
 }
 
-func (b *broker) address() string    { return fmt.Sprint("127.0.0.1:", b.port) }
+func (b *broker) address() string { return fmt.Sprint("127.0.0.1:", b.port) }
+func (b *broker) listener(l Listener) string {
+	return fmt.Sprint("127.0.0.1:", b.listeners[l])
+}
 func (b *broker) config() string     { return filepath.Join(b.dir, "server.properties") }
 func (b *broker) logFile() string    { return filepath.Join(b.dir, "log") }
 func (b *broker) controller() string { return fmt.Sprintf("%d@127.0.0.1:%d", b.id, b.controllerPort) }
@@ -42,11 +47,19 @@ func (b *broker) properties(all []*broker) string {
 		voters = append(voters, o.controller())
 	}
 	replicas := min(len(all), 3)
+	clients, protocols, more := "CLIENT://"+b.address(), "CLIENT:PLAINTEXT", ""
+	if b.secured != nil {
+		for l := range numListeners {
+			clients += fmt.Sprintf(",%s://%s", l.name(), b.listener(l))
+			protocols += fmt.Sprintf(",%s:%s", l.name(), l.protocol())
+		}
+		more = b.secured.properties()
+	}
 	return fmt.Sprintf(`process.roles=broker,controller
 node.id=%d
-listeners=CLIENT://%s,CONTROLLER://127.0.0.1:%d
-advertised.listeners=CLIENT://%[2]s
-listener.security.protocol.map=CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=%s,CONTROLLER://127.0.0.1:%d
+advertised.listeners=%[2]s
+listener.security.protocol.map=%[8]s,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=CLIENT
 controller.listener.names=CONTROLLER
 controller.quorum.voters=%[4]s
@@ -63,8 +76,8 @@ broker.heartbeat.interval.ms=250
 broker.session.timeout.ms=3000
 log.cleaner.backoff.ms=100
 log.cleaner.dedupe.buffer.size=4194304
-`, b.id, b.address(), b.controllerPort, strings.Join(voters, ","), filepath.Join(b.dir, "data"),
-		replicas, (replicas+2)/2)
+%[9]s`, b.id, clients, b.controllerPort, strings.Join(voters, ","), filepath.Join(b.dir, "data"),
+		replicas, (replicas+2)/2, protocols, more)
 }
 
 // java makes a command that runs a class of the jars. Few runs are long enough

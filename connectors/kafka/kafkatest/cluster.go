@@ -8,6 +8,9 @@
 //	err = k.Kill(0)                 // SIGKILL
 //	err = k.Restart(t.Context(), 0) // same port, same data
 //
+// A cluster of RunSecure has addresses with TLS, client certificates and SASL
+// besides, and an authority whose certificates its brokers trust.
+//
 // The brokers keep what Apache Kafka ships as defaults, such as making topics
 // that are asked for, but for what makes them small and quick to recover. They
 // end with the program that started them, on Linux also when it is killed.
@@ -42,6 +45,8 @@ type Options struct {
 	Dir string
 	// Brokers is how many, at least 1.
 	Brokers int
+	// Secure gives the brokers the listeners with TLS and SASL besides.
+	Secure bool
 }
 
 // Cluster is some brokers that know each other. It may be used by many at
@@ -50,6 +55,7 @@ type Cluster struct {
 	version string
 	brokers []*broker
 	admin   *kadm.Client
+	secured *secured // nil is none
 }
 
 // startTimeout bounds how long brokers may take until they answer.
@@ -61,14 +67,21 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2 * o.Brokers)
+	const each = 2 + int(numListeners)
+	ports, err := freePorts(each * o.Brokers)
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{version: version}
+	if o.Secure {
+		if c.secured, err = newSecured(o.Dir); err != nil {
+			return nil, err
+		}
+	}
 	for id := range o.Brokers {
+		own := ports[each*id:]
 		c.brokers = append(c.brokers, &broker{
-			id: id, port: ports[2*id], controllerPort: ports[2*id+1],
+			id: id, port: own[0], controllerPort: own[1], listeners: [numListeners]int(own[2:each]), secured: c.secured,
 			jars: o.Jars, dir: filepath.Join(o.Dir, fmt.Sprint("broker", id)),
 		})
 	}
@@ -97,11 +110,24 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 // test has failed, the ends of the brokers' logs are in its output.
 func Run(t testing.TB, brokers int) *Cluster {
 	t.Helper()
+	return run(t, Options{Brokers: brokers})
+}
+
+// RunSecure is Run for a cluster that has the listeners with TLS and SASL
+// besides.
+func RunSecure(t testing.TB, brokers int) *Cluster {
+	t.Helper()
+	return run(t, Options{Brokers: brokers, Secure: true})
+}
+
+func run(t testing.TB, o Options) *Cluster {
+	t.Helper()
 	jars := os.Getenv("LUPA_KAFKA_JARS")
 	if jars == "" {
 		t.Fatal("LUPA_KAFKA_JARS does not name the folder of the broker's jars; make integration sets it")
 	}
-	c, err := Start(t.Context(), Options{Jars: jars, Dir: t.TempDir(), Brokers: brokers})
+	o.Jars, o.Dir = jars, t.TempDir()
+	c, err := Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
