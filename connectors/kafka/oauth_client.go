@@ -40,8 +40,8 @@ type tokenClient struct {
 
 	turn    chan struct{} // holds a value while nobody uses what follows
 	config  *clientcredentials.Config
-	token   *Token    // a pointer, so that printing the client does not show it
-	refresh time.Time // when to ask for another
+	token   func() Token // which printing the client does not call; nil before the first
+	refresh time.Time    // when to ask for another
 }
 
 // NewClientCredentials makes a source that asks the server for a token and
@@ -91,16 +91,16 @@ func (c *tokenClient) Token(ctx context.Context) (Token, error) {
 	defer func() { c.turn <- struct{}{} }()
 	now := time.Now()
 	if c.token != nil && now.Before(c.refresh) {
-		return *c.token, nil
+		return c.token(), nil
 	}
 	t, err := c.ask(ctx)
 	if err != nil {
-		if c.token != nil && now.Before(c.token.Expires) {
-			return *c.token, nil
+		if c.token != nil && now.Before(c.token().Expires) {
+			return c.token(), nil
 		}
 		return Token{}, err
 	}
-	c.token, c.refresh = &t, now
+	c.token, c.refresh = func() Token { return t }, now
 	if life := t.Expires.Sub(now); !t.Expires.IsZero() {
 		c.refresh = now.Add(life / 10 * 8)
 	}

@@ -23,7 +23,7 @@ type conn struct {
 	a        *access
 	address  string
 	serial   int32    // of the requests made here
-	fresh    bool     // the broker has not answered a request that needs authentication
+	heard    frames   // the first answers, where nobody authenticates
 	session  *session // nil where the authentication stands for ever
 }
 
@@ -41,10 +41,13 @@ type session struct {
 // Read reads from the buffer.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	if c.fresh && err != nil && hungUp(err) {
-		err = &accessError{c.address, "it closed the connection at the first request: it may want SASL authentication", unreachable}
+	// Any broker tells its versions. The request after that is the first that
+	// some do not answer to strangers.
+	if c.a.mechanism == nil && c.heard.count < 2 {
+		if c.heard.pass(p[:n]); hungUp(err) {
+			err = &accessError{c.address, "it closed the connection at the first request: it may want SASL authentication", unreachable}
+		}
 	}
-	c.fresh = c.fresh && n == 0
 	if s := c.session; s != nil && n > 0 {
 		s.mu.Lock()
 		s.received.pass(p[:n])

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -131,7 +132,7 @@ func (a *access) open(ctx context.Context, raw net.Conn, address string) (*conn,
 		}
 		stream = t
 	}
-	c := &conn{Conn: stream, r: bufio.NewReaderSize(stream, readBufferSize), a: a, address: address, fresh: a.mechanism == nil}
+	c := &conn{Conn: stream, r: bufio.NewReaderSize(stream, readBufferSize), a: a, address: address}
 	versions, err := c.greet()
 	if err != nil {
 		return nil, a.failure(address, greetHint(a.tls), err)
@@ -191,42 +192,60 @@ func hungUp(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// exchange makes one request. It goes around what conn does for others.
-func (c *conn) exchange(version int16, req protocol.Message) (protocol.Message, error) {
-	c.serial++
-	return protocol.RoundTrip(struct {
-		io.Reader
-		io.Writer
-	}{c.r, c.Conn}, version, c.serial, c.a.clientID, req)
-}
+// maxAnswer bounds what is read of a broker before it is known to be one.
+const maxAnswer = 1 << 20
 
-// greet asks which versions of requests the broker knows: any broker answers
-// that, if it can be talked to at all.
-func (c *conn) greet() (map[protocol.ApiKey]int16, error) {
+// exchange makes one request and gives what stands in its answer. It goes
+// around what conn does for others. The client library would take the first
+// bytes of any server for lengths, and allocate as much.
+func (c *conn) exchange(version int16, req protocol.Message) (*cursor, error) {
 	c.serial++
-	if err := protocol.WriteRequest(c.Conn, 0, c.serial, c.a.clientID, &apiversions.Request{}); err != nil {
+	if err := protocol.WriteRequest(c.Conn, version, c.serial, c.a.clientID, req); err != nil {
 		return nil, err
 	}
+	head, err := c.r.Peek(8)
 	const alert = 21 // the record that a TLS server answers plaintext with
-	if first, err := c.r.Peek(2); err == nil && first[0] == alert && first[1] == 3 {
+	if len(head) > 2 && head[0] == alert && head[1] == 3 {
 		return nil, &accessError{c.address, "it speaks TLS, and security.tls is off", untrusted}
 	}
-	_, msg, err := protocol.ReadResponse(c.r, protocol.ApiVersions, 0)
 	if err != nil {
 		return nil, err
 	}
-	versions := make(map[protocol.ApiKey]int16)
-	if res, ok := msg.(*apiversions.Response); ok {
-		for _, k := range res.ApiKeys {
-			versions[protocol.ApiKey(k.ApiKey)] = k.MaxVersion
-		}
+	size := int(int32(binary.BigEndian.Uint32(head))) - 4
+	if size < 0 || size > maxAnswer || int32(binary.BigEndian.Uint32(head[4:])) != c.serial {
+		return nil, errFrame
 	}
-	return versions, nil
+	body := make([]byte, 8+size)
+	if _, err := io.ReadFull(c.r, body); err != nil {
+		return nil, err
+	}
+	return &cursor{rest: body[8:]}, nil
 }
+
+// greet asks which versions of requests the broker knows, and gives the newest
+// of each: any broker answers that, if it can be talked to at all.
+func (c *conn) greet() (map[protocol.ApiKey]int16, error) {
+	res, err := c.exchange(0, &apiversions.Request{})
+	if err != nil {
+		return nil, err
+	}
+	code := res.int16()
+	newest := make(map[protocol.ApiKey]int16)
+	for range res.count(6) {
+		key, _ := res.int16(), res.int16()
+		newest[protocol.ApiKey(key)] = res.int16()
+	}
+	if res.short || code != 0 {
+		return nil, errFrame
+	}
+	return newest, nil
+}
+
+const maxLife = 1 << 40 // ms, so that no session is too long for a duration
 
 // authenticate proves who this is. It gives how long the broker lets that
 // stand until it has to be done again, or else for how long the token is good
-// that did it; zero is for ever.
+// that did it; what is not above zero is for ever.
 func (c *conn) authenticate(ctx context.Context, version int16) (life time.Duration, again bool, err error) {
 	m := c.a.mechanism
 	if err := c.shake(m.Name()); err != nil {
@@ -237,47 +256,60 @@ func (c *conn) authenticate(ctx context.Context, version int16) (life time.Durat
 		return 0, false, c.refusal(err.Error())
 	}
 	for done := false; !done; {
-		msg, err := c.exchange(version, &saslauthenticate.Request{AuthBytes: answer})
+		res, err := c.exchange(version, &saslauthenticate.Request{AuthBytes: answer})
 		if hungUp(err) {
 			return 0, false, c.refusal(refusedBy(machine))
 		}
 		if err != nil {
 			return 0, false, c.a.failure(c.address, "while it authenticated", err)
 		}
-		res := msg.(*saslauthenticate.Response)
-		switch code := kafkago.Error(res.ErrorCode); code {
+		switch code := kafkago.Error(res.int16()); code {
 		case 0:
 		case kafkago.SASLAuthenticationFailed:
 			return 0, false, c.refusal(refusedBy(machine))
 		default:
 			return 0, false, c.refusal(fmt.Sprintf("it fails the authentication with error %d %s", code, code.Title()))
 		}
-		if done, answer, err = machine.Next(ctx, res.AuthBytes); err != nil {
+		res.take(max(int(res.int16()), 0)) // the broker's words
+		challenge := res.take(max(int(res.int32()), 0))
+		if version > 0 {
+			life = time.Duration(min(res.int64(), maxLife)) * time.Millisecond
+		}
+		if res.short {
+			return 0, false, c.a.failure(c.address, "", errFrame)
+		}
+		if done, answer, err = machine.Next(ctx, challenge); err != nil {
 			return 0, false, c.refusal(err.Error())
 		}
-		life = time.Duration(res.SessionLifetimeMs) * time.Millisecond
 	}
-	if b, ok := machine.(*bearerSession); ok && life <= 0 && !b.expires.IsZero() {
-		return max(time.Until(b.expires), 1), false, nil
+	if b, ok := machine.(*bearerSession); ok && life <= 0 && b.expires.After(time.Now()) {
+		return time.Until(b.expires), false, nil
 	}
 	return life, true, nil
 }
 
 // shake names the mechanism.
 func (c *conn) shake(mechanism string) error {
-	msg, err := c.exchange(1, &saslhandshake.Request{Mechanism: mechanism})
+	res, err := c.exchange(1, &saslhandshake.Request{Mechanism: mechanism})
 	if err != nil {
 		return c.a.failure(c.address, "at the SASL handshake", err)
 	}
-	switch res := msg.(*saslhandshake.Response); kafkago.Error(res.ErrorCode) {
-	case 0:
+	code := kafkago.Error(res.int16())
+	var list []string
+	for range res.count(2) {
+		list = append(list, string(res.take(int(res.int16()))))
+	}
+	switch {
+	case res.short:
+		return c.a.failure(c.address, "", errFrame)
+	case code == 0:
 		return nil
-	case kafkago.UnsupportedSASLMechanism:
-		return c.refusal(fmt.Sprintf("it does not offer %s, but %v", mechanism, offered(res.Mechanisms)))
-	case kafkago.IllegalSASLState:
+	case code == kafkago.UnsupportedSASLMechanism:
+		return c.refusal(fmt.Sprintf("it does not offer %s, but %v", mechanism, offered(list)))
+	case code == kafkago.IllegalSASLState:
 		return c.refusal("it takes no SASL at this address")
 	default:
-		return c.refusal(fmt.Sprintf("it refuses the SASL handshake with error %d", res.ErrorCode))
+		return c.refusal(fmt.Sprintf("it refuses the SASL handshake with error %d", code))
 	}
 }
 
