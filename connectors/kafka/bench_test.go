@@ -46,6 +46,35 @@ func BenchmarkEvents(b *testing.B) {
 	}
 }
 
+// BenchmarkBarrier is how long one takes that has nothing to wait for but the
+// answers, and how much of that is asking what partitions there are.
+func BenchmarkBarrier(b *testing.B) {
+	for _, partitions := range []int32{1, 12} {
+		k := fake(b)
+		topic(b, k, "x", partitions, "compact")
+		for name, strict := range map[string]bool{"ends": false, "markers": true} {
+			b.Run(fmt.Sprintf("%s/partitions=%d", name, partitions), func(b *testing.B) {
+				l := follow(b, connect(b, k), &table{}, LedgerOptions{Strict: strict})
+				for b.Loop() {
+					if _, err := l.Barrier(b.Context()); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("inspect/partitions=%d", partitions), func(b *testing.B) {
+			c := connect(b, k)
+			i := inspector{client: &client{c, c.transport("x")}}
+			defer i.client.transport.CloseIdleConnections()
+			for b.Loop() {
+				if _, err := i.inspect(b.Context(), "x"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkDecode is the part of reading that is ours alone.
 func BenchmarkDecode(b *testing.B) {
 	for _, attributes := range []int16{0, 2, 3, 4} {

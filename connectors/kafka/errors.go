@@ -12,6 +12,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
+	"github.com/segmentio/kafka-go/protocol/produce"
 
 	"lupa/pipeline"
 )
@@ -52,18 +53,49 @@ func (e *PositionError) Error() string {
 
 // The reasons why what a broker sent cannot be used.
 var (
-	errChecksum  = errors.New("checksum mismatch")
-	errMalformed = errors.New("malformed record batch")
-	errOldFormat = errors.New("message format older than v2")
-	errCodec     = errors.New("unknown compression codec")
-	errBomb      = errors.New("record batch larger than max_batch_bytes")
-	errHole      = errors.New("offsets are missing")
-	errFrame     = errors.New("malformed fetch answer")
-	errFrameSize = errors.New("fetch answer larger than asked for")
-	errVersion   = errors.New("broker too old: fetch v9 is needed")
-	errGrown     = errors.New("the number of partitions changed: start again to read all of them")
-	errClosed    = errors.New("closed")
+	errChecksum        = errors.New("checksum mismatch")
+	errMalformed       = errors.New("malformed record batch")
+	errOldFormat       = errors.New("message format older than v2")
+	errCodec           = errors.New("unknown compression codec")
+	errBomb            = errors.New("record batch larger than max_batch_bytes")
+	errHole            = errors.New("offsets are missing")
+	errFrame           = errors.New("malformed fetch answer")
+	errFrameSize       = errors.New("fetch answer larger than asked for")
+	errVersion         = errors.New("broker too old: fetch v9 is needed")
+	errRecreated       = errors.New("the topic was deleted and made again: start again to read the new one")
+	errShrunk          = errors.New("partitions are gone: the topic was deleted and made again")
+	errMetadata        = errors.New("malformed metadata answer")
+	errMetadataVersion = errors.New("broker too old or too new: metadata v7 to v12 is needed")
+	errGrown           = errors.New("the number of partitions changed: start again to read all of them")
+	errClosed          = errors.New("closed")
 )
+
+// partsError is an error about some partitions of a request that asked about
+// more. It reads as that of one of them.
+type partsError struct {
+	parts []pipeline.Partition
+	err   error
+}
+
+func (e *partsError) Error() string { return e.err.Error() }
+func (e *partsError) Unwrap() error { return e.err }
+
+// add adds the error of one more partition. One that will not pass goes before
+// one that may.
+func (e *partsError) add(p pipeline.Partition, err error) {
+	e.parts = append(e.parts, p)
+	if e.err == nil || classOf(e.err) != fatal && classOf(err) == fatal {
+		e.err = err
+	}
+}
+
+// orNil is the error if there is one.
+func (e *partsError) orNil() error {
+	if e.err == nil {
+		return nil
+	}
+	return e
+}
 
 // class says what can be done about an error.
 type class uint8
@@ -104,7 +136,8 @@ func (c class) String() string {
 	return "fatal"
 }
 
-// classOfCode is what a broker's error code means for a request that reads.
+// classOfCode is what a broker's error code means for a request that reads, or
+// writes what may be written twice.
 func classOfCode(code kafkago.Error) class {
 	switch code {
 	case 0:
@@ -134,6 +167,7 @@ func classOf(err error) class {
 		access  *accessError
 		code    kafkago.Error
 		route   *fetch.Error
+		way     *produce.Error
 		network net.Error
 	)
 	switch {
@@ -147,7 +181,7 @@ func classOf(err error) class {
 		return classOfCode(code)
 	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, ErrNoTopic):
 		return unknown
-	case errors.Is(err, protocol.ErrNoLeader), errors.As(err, &route):
+	case errors.Is(err, protocol.ErrNoLeader), errors.As(err, &route), errors.As(err, &way):
 		return leaderMoved
 	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"lupa/pipeline"
@@ -38,15 +38,29 @@ func (e *ApplyError) Unwrap() error { return e.cause }
 
 // LedgerOptions say how a ledger is read. Zero values stand for the defaults.
 type LedgerOptions struct {
-	// Partitions is how many the topic must have; 0 is any number.
+	// Partitions is how many the topic must have at the start; 0 is any number.
 	Partitions int
-	// Stall is how long a barrier may wait before that is logged and counted
-	// (30 s). It goes on waiting.
+	// Stall is how long a barrier, or a start in which nothing comes, may wait
+	// before that is logged and counted (30 s). It goes on waiting.
 	Stall time.Duration
+	// MaxStaleness is how long a partition may give no record before barriers
+	// wait for one; 0 is for ever. Whoever writes the ledger must then write
+	// something, a marker at least, to each partition more often. Time counts
+	// on this process's own clock from when a record was applied.
+	MaxStaleness time.Duration
+	// Strict has each question for the ends of the ledger asked by writing a
+	// marker to every partition, acknowledged by all its in-sync replicas,
+	// which takes the right to write and a topic with two of them at least
+	// (min.insync.replicas). The view must pass over what schemas.IsMarker
+	// tells.
+	Strict bool
 	// Progress hears, during Start, how many of the offsets that were there
 	// are applied.
 	Progress func(done, total int64)
 }
+
+// shrunkTries is how many answers in a row must leave out a partition.
+const shrunkTries = 5
 
 // Ledger follows a whole ledger topic into a view.
 type Ledger struct {
@@ -55,24 +69,42 @@ type Ledger struct {
 	view  View
 	o     LedgerOptions
 	log   *slog.Logger
+	now   func() time.Time
 
 	client  *client
-	fetcher *fetcher
-	parts   []pipeline.Partition
 	cancel  context.CancelFunc
 	running sync.WaitGroup
+
+	// Start has these first, then what follows the topic.
+	fetcher *fetcher
+	gapless bool // not compacted
 	keys    [][]byte
 	values  [][]byte
 
-	mu       sync.Mutex
-	applied  pipeline.Vector
-	moved    chan struct{} // closed and replaced when applied moves
-	failure  error         // why the view is no longer followed
-	stopped  chan struct{} // closed when failure is set
-	question *question     // that no ListOffsets has begun to answer
-	wake     chan struct{} // asks for question to be answered
+	// And these first, then what answers questions.
+	inspector inspector
+	id        [16]byte // of the topic, if known
+	marker    []byte
+	shrunk    int // answers that left out a partition
 
-	stalls atomic.Int64
+	mu       sync.Mutex
+	parts    []pipeline.Partition // replaced when there are more; what answers reads it without mu
+	added    []pipeline.Partition // that are not fetched yet
+	applied  pipeline.Vector
+	heard    map[pipeline.Partition]time.Time // when a record was applied last
+	moved    chan struct{}                    // closed and replaced when applied moves
+	failure  error                            // why the view is no longer followed
+	stopped  chan struct{}                    // closed when failure is set
+	question *question                        // that nothing has begun to answer
+	wake     chan struct{}                    // asks for question to be answered
+
+	unanswered []pipeline.Partition // of the question that is being answered
+	asked      pipeline.Vector      // the last answer; never changed
+	barriers   int64
+	waited     time.Duration
+	stalls     int64
+	stalled    map[*wait]struct{} // waiting for longer than Stall
+	said       bool               // that there are such, and none has passed
 }
 
 var _ pipeline.Ledger = (*Ledger)(nil)
@@ -83,26 +115,29 @@ func (c *Cluster) Ledger(topic string, view View, o LedgerOptions) (*Ledger, err
 	if topic == "" {
 		return nil, errors.New("kafka: ledger: a topic is needed")
 	}
-	if o.Partitions < 0 || o.Stall < 0 {
-		return nil, errors.New("kafka: ledger: partitions and stall must not be negative")
+	if o.Partitions < 0 || o.Stall < 0 || o.MaxStaleness < 0 {
+		return nil, errors.New("kafka: ledger: partitions, stall and staleness must not be negative")
 	}
 	if o.Stall == 0 {
 		o.Stall = 30 * time.Second
 	}
 	return &Ledger{
-		c: c, topic: topic, view: view, o: o, log: c.o.Logger,
-		applied: pipeline.Vector{}, moved: make(chan struct{}), stopped: make(chan struct{}), wake: make(chan struct{}, 1),
+		c: c, topic: topic, view: view, o: o, log: c.o.Logger, now: time.Now, marker: newMarker(c.o.ClientID),
+		applied: pipeline.Vector{}, heard: make(map[pipeline.Partition]time.Time), stalled: make(map[*wait]struct{}),
+		moved: make(chan struct{}), stopped: make(chan struct{}), wake: make(chan struct{}, 1),
 	}, nil
 }
 
 // Start replays the topic from its beginning until the view has all that was
-// in it when Start began, and then goes on following it in the background
-// until Close.
+// acknowledged when Start began, and then goes on following it in the background
+// until Close. Like a barrier it waits for the high watermarks, so an open
+// transaction holds it up, which is logged after Stall.
 func (l *Ledger) Start(ctx context.Context) error {
 	if l.client != nil {
 		return errors.New("kafka: ledger: started before")
 	}
 	l.client = &client{l.c, l.c.transport(l.topic)}
+	l.inspector.client = l.client
 	if err := l.start(ctx); err != nil {
 		l.stop(err)
 		if l.fetcher != nil {
@@ -112,34 +147,29 @@ func (l *Ledger) Start(ctx context.Context) error {
 		}
 		return fmt.Errorf("kafka: ledger: %w", err)
 	}
+	now := l.now()
 	life, cancel := context.WithCancel(context.Background())
 	l.mu.Lock()
+	for p := range l.heard {
+		l.heard[p] = now
+	}
 	l.cancel = cancel
 	l.mu.Unlock()
 	l.running.Go(func() {
 		defer l.fetcher.close()
-		l.stop(l.follow(life, nil))
+		l.stop(l.follow(life))
 	})
 	l.running.Go(func() { l.answer(life) })
 	return nil
 }
 
 func (l *Ledger) start(ctx context.Context) error {
-	var first, ends map[pipeline.Partition]int64
-	var compacted map[string]bool
 	err := l.client.begin(ctx, func(ctx context.Context) error {
-		leaders, err := l.client.leaders(ctx, []string{l.topic})
-		if err != nil {
+		if _, err := l.survey(ctx); err != nil {
 			return err
 		}
-		l.parts = share([]string{l.topic}, leaders, 0, 1)
-		if first, err = l.client.offsets(ctx, l.parts, logStart); err != nil {
-			return err
-		}
-		if ends, err = l.client.offsets(ctx, l.parts, logEnd); err != nil {
-			return err
-		}
-		compacted, err = l.client.compacted(ctx, []string{l.topic})
+		compacted, err := l.client.compacted(ctx, []string{l.topic})
+		l.gapless = !compacted[l.topic]
 		return err
 	})
 	if err != nil {
@@ -148,14 +178,14 @@ func (l *Ledger) start(ctx context.Context) error {
 	if n := len(l.parts); n == 0 || l.o.Partitions > 0 && n != l.o.Partitions {
 		return fmt.Errorf("topic %s has %d partitions, %d are expected", l.topic, n, max(l.o.Partitions, 1))
 	}
-	if l.fetcher, err = newFetcher(l.client, []string{l.topic}, len(l.parts), reader{keys: true}); err != nil {
+	if l.fetcher, err = newFetcher(l.client, []string{l.topic}, 0, reader{keys: true}); err != nil {
 		return err
 	}
-	for _, p := range l.parts {
-		l.applied[p] = first[p]
-		l.fetcher.add(p, first[p], !compacted[l.topic])
+	ends := make(map[pipeline.Partition]int64)
+	if err := l.client.begin(ctx, func(ctx context.Context) error { return l.tryEnds(ctx, ends) }); err != nil {
+		return err
 	}
-	return l.follow(ctx, &replay{first, ends, l.o.Progress})
+	return l.replay(ctx, &replay{maps.Clone(l.applied), ends, l.o.Progress})
 }
 
 // replay is what Start waits for.
@@ -164,7 +194,8 @@ type replay struct {
 	progress    func(done, total int64)
 }
 
-// done reports to the progress callback, and whether the ends are reached.
+// done reports to the progress callback, and whether the ends are reached. What
+// applies is the only one to move applied.
 func (r *replay) done(applied pipeline.Vector) bool {
 	var done, total int64
 	all := true
@@ -179,22 +210,49 @@ func (r *replay) done(applied pipeline.Vector) bool {
 	return all
 }
 
-// follow applies what comes, until the replay is done or, without one, until
-// ctx ends. It always gives the reason.
-func (l *Ledger) follow(ctx context.Context, r *replay) error {
-	for r == nil || !r.done(l.applied) {
-		p, err := l.fetcher.next(ctx, pollWait)
-		if err != nil {
+// replay applies what comes until r is done.
+func (l *Ledger) replay(ctx context.Context, r *replay) error {
+	w := &wait{what: "ledger replay", began: l.now()}
+	moved := w.began
+	for waits := false; !r.done(l.applied); {
+		switch some, err := l.step(ctx); {
+		case err != nil:
+			l.over(w, err)
 			return err
+		case some:
+			moved = l.now()
+		case !waits && l.now().Sub(moved) >= l.o.Stall:
+			waits = true
+			l.stall(ctx, w)
 		}
-		if p == nil {
-			continue
-		}
-		if err := l.apply(p); err != nil {
+	}
+	l.over(w, nil)
+	return nil
+}
+
+// follow applies what comes until ctx ends. It always gives the reason.
+func (l *Ledger) follow(ctx context.Context) error {
+	for {
+		if _, err := l.step(ctx); err != nil {
 			return err
 		}
 	}
-	return nil
+}
+
+// step applies the next piece, if one comes soon, and reports whether.
+func (l *Ledger) step(ctx context.Context) (bool, error) {
+	l.mu.Lock()
+	added := l.added
+	l.added = nil
+	for _, p := range added {
+		l.fetcher.add(p, l.applied[p], l.gapless)
+	}
+	l.mu.Unlock()
+	p, err := l.fetcher.next(ctx, pollWait)
+	if err != nil || p == nil {
+		return false, err
+	}
+	return true, l.apply(p)
 }
 
 // apply gives a piece to the view, and only then moves the position.
@@ -215,8 +273,12 @@ func (l *Ledger) apply(p *piece) error {
 			return &ApplyError{Partition: p.part.id, Offset: out.offsets[p.lo+n], cause: err}
 		}
 	}
+	now := l.now()
 	l.mu.Lock()
 	l.applied[p.part.id] = p.next
+	if len(l.values) > 0 {
+		l.heard[p.part.id] = now
+	}
 	close(l.moved)
 	l.moved = make(chan struct{})
 	l.mu.Unlock()
@@ -239,9 +301,6 @@ func (l *Ledger) Err() error {
 	defer l.mu.Unlock()
 	return l.failure
 }
-
-// Stalls is how many barriers have waited longer than the Stall option.
-func (l *Ledger) Stalls() int64 { return l.stalls.Load() }
 
 // Close stops following. Barriers that wait get an error.
 func (l *Ledger) Close() error {

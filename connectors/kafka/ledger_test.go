@@ -60,6 +60,12 @@ func (v *table) copy() map[string]string {
 	return m
 }
 
+func (v *table) get(key string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.rows[key]
+}
+
 func follow(t testing.TB, c *Cluster, view View, o LedgerOptions) *Ledger {
 	t.Helper()
 	return followTopic(t, c, "x", view, o)
@@ -511,29 +517,6 @@ func TestLedgerStartRefuses(t *testing.T) {
 		t.Errorf("started without the end of one partition: %v", err)
 	}
 	h.Remove()
-}
-
-func TestLedgerThatGrowsFailsTheBarrier(t *testing.T) {
-	k := fake(t)
-	topic(t, k, "x", 1, "delete")
-	p := producer(t, k)
-	l := follow(t, connect(t, k), &table{}, LedgerOptions{})
-	req := kmsg.NewCreatePartitionsRequest()
-	rt := kmsg.NewCreatePartitionsRequestTopic()
-	rt.Topic, rt.Count = "x", 2
-	req.Topics, req.TimeoutMillis = append(req.Topics, rt), 1000
-	if _, err := req.RequestWith(bounded(t), p); err != nil {
-		t.Fatal(err)
-	}
-	ctx := bounded(t)
-	for {
-		if _, err := l.Barrier(ctx); err != nil {
-			if !errors.Is(err, errGrown) {
-				t.Error(err)
-			}
-			return
-		}
-	}
 }
 
 func TestLedgerOutlivesAMovedLeader(t *testing.T) {

@@ -26,7 +26,12 @@ type leader struct {
 	node, epoch int32
 }
 
-const readCommitted = 1
+// The isolation levels of ListOffsets: the end of a log is its high watermark,
+// or the last stable offset, which an open transaction holds back.
+const (
+	readUncommitted = 0
+	readCommitted   = 1
+)
 
 // The timestamps that ask ListOffsets for the ends of a log.
 const (
@@ -72,9 +77,8 @@ func (c *client) leaders(ctx context.Context, topics []string) (map[pipeline.Par
 	return all, nil
 }
 
-// offsets asks for the start or the read-committed end of each partition. It
-// gives all of them or an error: a partition that the answer leaves out, that
-// carries an error, or that has no offset fails the whole call.
+// offsets asks for the start or the read-committed end of each partition, as
+// listOffsets does, from the leaders that the transport knows.
 func (c *client) offsets(ctx context.Context, parts []pipeline.Partition, at int64) (map[pipeline.Partition]int64, error) {
 	if len(parts) == 0 {
 		return map[pipeline.Partition]int64{}, nil
@@ -83,15 +87,27 @@ func (c *client) offsets(ctx context.Context, parts []pipeline.Partition, at int
 	if err != nil {
 		return nil, err
 	}
-	req := &listoffsets.Request{ReplicaID: -1, IsolationLevel: readCommitted}
+	return c.listOffsets(ctx, parts, leaders, at, readCommitted)
+}
+
+// listOffsets asks for the start or the end of each partition. It gives all of
+// them or an error: a partition that the answer leaves out, that carries an
+// error, or that has no offset fails the whole call.
+func (c *client) listOffsets(ctx context.Context, parts []pipeline.Partition, leaders map[pipeline.Partition]leader, at int64, isolation int8) (map[pipeline.Partition]int64, error) {
+	req := &listoffsets.Request{ReplicaID: -1, IsolationLevel: isolation}
+	var trouble partsError
 	for _, p := range parts {
 		l, ok := leaders[p]
 		if !ok || l.node < 0 {
-			return nil, fmt.Errorf("%s: %w", p, kafkago.LeaderNotAvailable)
+			trouble.add(p, fmt.Errorf("%s: %w", p, kafkago.LeaderNotAvailable))
+			continue
 		}
 		req.Topics = append(req.Topics, listoffsets.RequestTopic{Topic: p.Topic, Partitions: []listoffsets.RequestPartition{{
 			Partition: p.ID, CurrentLeaderEpoch: l.epoch, Timestamp: at,
 		}}})
+	}
+	if err := trouble.orNil(); err != nil {
+		return nil, err
 	}
 	res, err := call[*listoffsets.Response](ctx, c, req)
 	if err != nil {
@@ -103,22 +119,32 @@ func (c *client) offsets(ctx context.Context, parts []pipeline.Partition, at int
 // checkOffsets takes an answer apart and lets nothing but offsets pass.
 func checkOffsets(res *listoffsets.Response, parts []pipeline.Partition) (map[pipeline.Partition]int64, error) {
 	found := make(map[pipeline.Partition]int64, len(parts))
+	var trouble partsError
 	for _, t := range res.Topics {
 		for _, p := range t.Partitions {
 			id := pipeline.Partition{Topic: t.Topic, ID: p.Partition}
-			if p.ErrorCode != 0 {
-				return nil, fmt.Errorf("%s: list offsets: %w", id, kafkago.Error(p.ErrorCode))
+			switch _, twice := found[id]; {
+			case p.ErrorCode != 0:
+				trouble.add(id, fmt.Errorf("%s: list offsets: %w", id, kafkago.Error(p.ErrorCode)))
+			case p.Offset < 0:
+				trouble.add(id, fmt.Errorf("%s: list offsets: no offset: %w", id, kafkago.OffsetNotAvailable))
+			case twice:
+				trouble.add(id, fmt.Errorf("%s: list offsets: twice in the answer: %w", id, kafkago.OffsetNotAvailable))
+			default:
+				found[id] = p.Offset
 			}
-			if p.Offset < 0 {
-				return nil, fmt.Errorf("%s: list offsets: no offset: %w", id, kafkago.OffsetNotAvailable)
-			}
-			found[id] = p.Offset
 		}
+	}
+	if err := trouble.orNil(); err != nil {
+		return nil, err
 	}
 	for _, id := range parts {
 		if _, ok := found[id]; !ok {
-			return nil, fmt.Errorf("%s: list offsets: not in the answer: %w", id, kafkago.OffsetNotAvailable)
+			trouble.add(id, fmt.Errorf("%s: list offsets: not in the answer: %w", id, kafkago.OffsetNotAvailable))
 		}
+	}
+	if err := trouble.orNil(); err != nil {
+		return nil, err
 	}
 	return found, nil
 }
