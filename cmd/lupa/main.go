@@ -28,11 +28,12 @@ import (
 
 // The exit codes.
 const (
-	exitOK      = 0
-	exitError   = 1
-	exitUsage   = 2
-	exitData    = 3
-	exitStopped = 4
+	exitOK       = 0
+	exitError    = 1
+	exitUsage    = 2
+	exitData     = 3
+	exitStopped  = 4
+	exitViolated = 5
 )
 
 // exitCodes is the one table of them, which is also the help text.
@@ -45,6 +46,7 @@ var exitCodes = [...]struct {
 	{exitUsage, "wrong usage, or a problem in the configuration, a contract or the key file"},
 	{exitData, "data was lost at the source, or a position was refused: do not simply start again"},
 	{exitStopped, "stopped by a signal before the end; the next run goes on from the last commit"},
+	{exitViolated, "`verify` found something that does not hold"},
 }
 
 // codedError is an error that ends the program with a code of its own.
@@ -98,6 +100,7 @@ func commands() []*cobra.Command {
 		newStreamCommand(),
 		newBackfillCommand(),
 		newCheckCommand(),
+		newVerifyCommand(),
 		newKeysCommand(),
 		newVersionCommand(),
 	}
