@@ -62,11 +62,11 @@ var (
 	errFrame           = errors.New("malformed fetch answer")
 	errFrameSize       = errors.New("fetch answer larger than asked for")
 	errVersion         = errors.New("broker too old: fetch v9 is needed")
+	errMetadataVersion = errors.New("broker too old or too new: metadata v7 to v12 is needed")
+	errGrown           = errors.New("the number of partitions changed: start again to read all of them")
 	errRecreated       = errors.New("the topic was deleted and made again: start again to read the new one")
 	errShrunk          = errors.New("partitions are gone: the topic was deleted and made again")
 	errMetadata        = errors.New("malformed metadata answer")
-	errMetadataVersion = errors.New("broker too old or too new: metadata v7 to v12 is needed")
-	errGrown           = errors.New("the number of partitions changed: start again to read all of them")
 	errClosed          = errors.New("closed")
 )
 
@@ -154,7 +154,8 @@ func classOfCode(code kafkago.Error) class {
 	case kafkago.Unknown, kafkago.RequestTimedOut, kafkago.GroupLoadInProgress,
 		kafkago.GroupCoordinatorNotAvailable, kafkago.NotCoordinatorForGroup, kafkago.KafkaStorageError,
 		kafkago.OffsetNotAvailable, kafkago.ThrottlingQuotaExceeded,
-		kafkago.IllegalGeneration, kafkago.UnknownMemberId, kafkago.RebalanceInProgress:
+		kafkago.IllegalGeneration, kafkago.UnknownMemberId, kafkago.RebalanceInProgress,
+		kafkago.NotEnoughReplicas, kafkago.NotEnoughReplicasAfterAppend:
 		return brokerBusy
 	}
 	return fatal
