@@ -65,16 +65,9 @@ func (s *said) count(words string) int {
 	return strings.Count(s.text, words)
 }
 
-func listen(o *Options) *said {
-	s := &said{grown: make(chan struct{})}
-	o.Logger = slog.New(slog.NewTextHandler(s, nil))
-	return s
-}
-
 func connectAndListen(t testing.TB, k brokers) (*Cluster, *said) {
-	var s *said
-	c := connect(t, k, func(o *Options) { s = listen(o) })
-	return c, s
+	s := &said{grown: make(chan struct{})}
+	return connect(t, k, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(s, nil)) }), s
 }
 
 const soon = 30 * time.Millisecond // when a barrier counts as stalled
