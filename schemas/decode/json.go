@@ -17,6 +17,7 @@ type JSON struct {
 	opts    Options
 	walker  walker
 	tables  []*table
+	paths   *branch
 	rows    []schemas.Rows
 	rejects []schemas.Reject
 	// nothing is zeros, the columns of fields that have no values.
@@ -47,6 +48,7 @@ func NewJSON(contracts []*schemas.Contract, opts Options) (*JSON, error) {
 		}
 		d.tables = append(d.tables, t)
 	}
+	d.paths = paths.top
 	d.walker = walker{
 		values:   newValues(paths.slots, d.identitySlots(paths.slots)),
 		nodes:    paths.nodes(),
@@ -77,17 +79,26 @@ func (d *JSON) Decode(_ context.Context, _ string, m *schemas.Messages) ([]schem
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, t := range d.tables {
-		t.reset()
-	}
-	w := &d.walker
-	w.arena, w.side = arena, w.side[:0]
-	d.rejects = d.rejects[:0]
+	d.begin(arena)
 	for i, s := range m.Values {
 		d.message(int32(i), s, m.Times[i])
 	}
-	if len(w.side) > math.MaxInt32 {
-		return nil, nil, fmt.Errorf("decode: %d bytes of text with escapes in one arena, views reach 2 GiB", len(w.side))
+	return d.end()
+}
+
+// begin forgets the batch before; the messages of the next lie in the arena.
+func (d *JSON) begin(arena []byte) {
+	for _, t := range d.tables {
+		t.reset()
+	}
+	d.walker.arena, d.walker.side = arena, d.walker.side[:0]
+	d.rejects = d.rejects[:0]
+}
+
+// end gives what the messages have come to.
+func (d *JSON) end() ([]schemas.Rows, []schemas.Reject, error) {
+	if n := len(d.walker.side); n > math.MaxInt32 {
+		return nil, nil, fmt.Errorf("decode: %d bytes of text with escapes in one arena, views reach 2 GiB", n)
 	}
 	d.finish()
 	return d.rows, d.rejects, nil
@@ -118,7 +129,6 @@ func withSlack(arena []byte, values []schemas.Span, times []int64) ([]byte, erro
 
 // message decodes one message.
 func (d *JSON) message(i int32, s schemas.Span, at int64) {
-	w := &d.walker
 	switch {
 	case s.Len == 0:
 		d.reject(i, schemas.EmptyMessage)
@@ -127,6 +137,12 @@ func (d *JSON) message(i int32, s schemas.Span, at int64) {
 		d.reject(i, schemas.TooLarge)
 		return
 	}
+	d.text(i, s, at)
+}
+
+// text decodes the JSON text of one message.
+func (d *JSON) text(i int32, s schemas.Span, at int64) {
+	w := &d.walker
 	w.reset()
 	object, reason := w.walk(int(s.Off), int(s.Off)+int(s.Len))
 	if reason != schemas.NoReason {
