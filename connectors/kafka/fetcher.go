@@ -66,6 +66,7 @@ type partition struct {
 	alone  bool // an empty answer left its end unreached: ask for it alone
 	empty  int  // such answers to asking for next alone
 
+	edge    bool      // next is where a batch ends, so that the next begins there
 	last    anchor    // the batch before next
 	proved  time.Time // when last was still there
 	suspect bool      // there was trouble since
@@ -227,7 +228,7 @@ func (f *fetcher) launch(ctx context.Context, now time.Time) {
 	if err != nil {
 		if ctx.Err() == nil {
 			for _, p := range want {
-				f.fail(p, classOf(err), err)
+				f.fail(p, classOfAnswer(err), err)
 			}
 		}
 		return
@@ -279,7 +280,7 @@ func (f *fetcher) land(fl *flight) {
 	for i, p := range fl.parts {
 		p.flying = false
 		if fl.err != nil {
-			f.fail(p, classOf(fl.err), fl.err)
+			f.fail(p, classOfAnswer(fl.err), fl.err)
 			continue
 		}
 		found := false
@@ -303,7 +304,12 @@ func (f *fetcher) land(fl *flight) {
 func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone bool) {
 	switch {
 	case s.code == kafkago.OffsetOutOfRange:
-		f.end(&PositionError{Partition: p.id, Next: at, Start: s.start, End: s.stable})
+		gone := &PositionError{Partition: p.id, Next: at, Start: s.start, End: s.stable}
+		if s.start >= 0 && s.start <= at && at <= s.stable {
+			f.fail(p, corrupt, gone) // the leader contradicts itself
+			return
+		}
+		f.end(gone)
 		return
 	case s.code != 0:
 		f.fail(p, classOfCode(s.code), s.code)
@@ -317,7 +323,7 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 			f.abandon(gone)
 			return
 		}
-		f.fail(p, classOf(s.doubt), s.doubt)
+		f.fail(p, classOfAnswer(s.doubt), s.doubt)
 		return
 	}
 	f.heal(p)
@@ -347,7 +353,7 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 		// show for it: feel the way forward.
 		s.after, p.empty = at+1, 0
 	}
-	p.next = s.after
+	p.next, p.edge = s.after, true
 	p.held++
 	if buf.uses++; buf.uses == 1 {
 		f.bytes += len(buf.buf)
@@ -361,10 +367,21 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 // broker has in its log.
 func classOfBatch(err error) class {
 	switch err {
-	case errChecksum, errMalformed, errOldFormat:
-		return corrupt
+	case errChecksum, errMalformed, errOldFormat, errHole:
+		return corrupt // offsets are not under the checksum
 	}
 	return fatal
+}
+
+// classOfAnswer takes what cannot be read, where a broker says nothing that is
+// known to be for good, for damage on the way.
+func classOfAnswer(err error) class {
+	class := classOf(err)
+	var code kafkago.Error
+	if class == fatal && !errors.As(err, &code) && !errors.Is(err, errVersion) {
+		return corrupt
+	}
+	return class
 }
 
 // fail notes trouble with a partition. Only a change of the kind of trouble is

@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"context"
+	"encoding/binary"
+	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -94,7 +96,11 @@ func (fl *flight) run(ctx context.Context, c *client) {
 		fl.err = err
 		return
 	}
-	for _, part := range list {
+	for n, part := range list {
+		if slices.ContainsFunc(list[:n], func(o fetched) bool { return o.partition == part.partition }) {
+			fl.err, fl.answer = errFrame, nil // one of them is another's
+			return
+		}
 		s := surveyed{fetched: part}
 		if part.code == kafkago.OffsetOutOfRange {
 			s.start, s.stable = c.bounds(ctx, part.partition)
@@ -102,14 +108,27 @@ func (fl *flight) run(ctx context.Context, c *client) {
 		for i, p := range fl.parts {
 			if p.id == part.partition {
 				s.sound, s.after, s.err = survey(part.batches, fl.at[i], p.strict)
-				s.last = lastOf(s.sound)
-				if s.last.known && p.doubtful(&part, fl.prove, time.Now()) {
-					s.doubt = c.checkAnchor(ctx, p.id, fl.at[i], p.last)
-					s.proved = s.doubt == nil
-				}
+				fl.doubt(ctx, c, p, fl.at[i], &s)
 			}
 		}
 		fl.answer = append(fl.answer, s)
+	}
+}
+
+// doubt looks again at the batch before an answer's first if there is reason
+// to.
+func (fl *flight) doubt(ctx context.Context, c *client, p *partition, at int64, s *surveyed) {
+	if len(s.sound) == 0 {
+		return
+	}
+	s.last = lastOf(s.sound)
+	strange := p.edge && firstOf(s.sound) < at
+	if p.strict && p.last.known && (strange || p.doubtful(&s.fetched, fl.prove, time.Now())) {
+		s.doubt = c.checkAnchor(ctx, p.id, at, p.last)
+		s.proved = s.doubt == nil
+	}
+	if strange && s.doubt == nil {
+		s.sound, s.after, s.err = nil, at, errMalformed
 	}
 }
 
@@ -117,9 +136,11 @@ func (fl *flight) run(ctx context.Context, c *client) {
 // before. A topic that is deleted and made again answers with errors meanwhile,
 // has fewer records for a while, or is found out when its time has come.
 func (p *partition) doubtful(answer *fetched, prove time.Duration, now time.Time) bool {
-	return p.strict && p.last.known &&
-		(p.suspect || answer.start < p.start || answer.stable < p.stable || now.Sub(p.proved) >= prove)
+	return p.suspect || answer.start < p.start || answer.stable < p.stable || now.Sub(p.proved) >= prove
 }
+
+// firstOf is the offset at which sound batches begin.
+func firstOf(sound []byte) int64 { return int64(binary.BigEndian.Uint64(sound)) }
 
 // lastOf gives the anchor of the last of some sound batches.
 func lastOf(sound []byte) (a anchor) {

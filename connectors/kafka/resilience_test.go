@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"lupa/pipeline"
@@ -36,10 +37,8 @@ func TestReadingOutlivesEveryRetriableError(t *testing.T) {
 			for _, stays := range []bool{false, true} {
 				name := fmt.Sprintf("%s-%d-%v", key.Name(), code, stays)
 				topic(t, k, name, 1, "delete")
-				values := words(5, name)
-				put(t, p, name, 0, values[:2]...)
 				all.Go(func() {
-					if err := readThrough(t.Context(), c, k, name, key, e, stays, func() { put(t, p, name, 0, values[2:]...) }, values); err != nil {
+					if err := readThrough(t.Context(), c, k, p, name, key, e, stays); err != nil {
 						t.Errorf("%s: %v", name, err)
 					}
 				})
@@ -50,11 +49,24 @@ func TestReadingOutlivesEveryRetriableError(t *testing.T) {
 }
 
 // readThrough injects errors before reading begins and again in its middle.
-func readThrough(ctx context.Context, c *Cluster, k *kfake.Cluster, name string, key kmsg.Key, e *kerr.Error, stays bool, more func(), values []string) error {
+func readThrough(ctx context.Context, c *Cluster, k *kfake.Cluster, p *kgo.Client, name string, key kmsg.Key, e *kerr.Error, stays bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+	values := words(5, name)
+	write := func(values []string) error {
+		var list []*kgo.Record
+		for _, v := range values {
+			list = append(list, &kgo.Record{Topic: name, Value: []byte(v)})
+		}
+		return p.ProduceSync(ctx, list...).FirstErr()
+	}
+	if err := write(values[:2]); err != nil {
+		return err
+	}
 	inject := func() func() error {
-		f := kfake.Fault{Keys: []kmsg.Key{key}, Topic: name, Err: e}
+		f := kfake.Fault{Keys: []kmsg.Key{key}, Topic: name, Err: e, When: func(r kmsg.Request) bool {
+			return key != kmsg.Metadata || r.GetVersion() <= 8 // the producer speaks later ones
+		}}
 		if stays {
 			f.Count = -1
 		}
@@ -106,7 +118,9 @@ func readThrough(ctx context.Context, c *Cluster, k *kfake.Cluster, name string,
 	}
 	if key != kmsg.ListOffsets { // reading does not ask for them
 		second := inject()
-		more()
+		if err := write(values[2:]); err != nil {
+			return err
+		}
 		if err := read(5); err != nil {
 			return err
 		}
@@ -114,7 +128,9 @@ func readThrough(ctx context.Context, c *Cluster, k *kfake.Cluster, name string,
 			return fmt.Errorf("the second error was not injected: %w", err)
 		}
 	} else {
-		more()
+		if err := write(values[2:]); err != nil {
+			return err
+		}
 		if err := read(5); err != nil {
 			return err
 		}
