@@ -38,6 +38,51 @@ func (s *Sink) Amend(ctx context.Context, table int, files []pipeline.File, rows
 }
 
 func (s *Sink) amend(ctx context.Context, t *table, files []pipeline.File, rows []pipeline.Amendment) (amended []pipeline.File, err error) {
+	hits, err := s.locate(ctx, t, files, rows)
+	if err != nil {
+		return nil, err
+	}
+	var replaced, added []string
+	defer func() {
+		if err != nil {
+			for _, path := range added {
+				_ = s.disk.remove(path) // or a sweep will
+			}
+		}
+	}()
+	encoder := newEncoder(t, &zstd.Codec{Level: zstd.SpeedFastest})
+	for i := range files {
+		if hits[i] == nil {
+			amended = append(amended, files[i])
+			continue
+		}
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		file, err := s.rewrite(t, encoder, &files[i], rows, hits[i])
+		if err != nil {
+			return nil, fmt.Errorf("file %s: %w", fileName(files[i].Path), err)
+		}
+		replaced = append(replaced, files[i].Path)
+		if file.Rows > 0 {
+			added = append(added, file.Path)
+			amended = append(amended, file)
+		}
+	}
+	for i, path := range replaced {
+		if err := s.disk.remove(path); err != nil {
+			if i > 0 {
+				added = nil // some rows are in the new files alone
+			}
+			return nil, err
+		}
+	}
+	return amended, nil
+}
+
+// locate finds every row in the files. It gives, by file, the amendment of each
+// of its rows, as find does.
+func (s *Sink) locate(ctx context.Context, t *table, files []pipeline.File, rows []pipeline.Amendment) ([][]int32, error) {
 	list, err := t.newAmendments(rows)
 	if err != nil {
 		return nil, err
@@ -58,46 +103,7 @@ func (s *Sink) amend(ctx context.Context, t *table, files []pipeline.File, rows 
 			return nil, fmt.Errorf("file %s: %w", fileName(files[i].Path), err)
 		}
 	}
-	if err := list.complete(); err != nil {
-		return nil, err
-	}
-
-	var replaced, added []string
-	defer func() {
-		if err != nil {
-			for _, path := range added {
-				_ = s.disk.remove(path) // or a sweep will
-			}
-		}
-	}()
-	encoder := newEncoder(t, &zstd.Codec{Level: zstd.SpeedFastest})
-	for i := range files {
-		if hits[i] == nil {
-			amended = append(amended, files[i])
-			continue
-		}
-		if err := context.Cause(ctx); err != nil {
-			return nil, err
-		}
-		file, err := s.rewrite(t, encoder, &files[i], list.rows, hits[i])
-		if err != nil {
-			return nil, fmt.Errorf("file %s: %w", fileName(files[i].Path), err)
-		}
-		replaced = append(replaced, files[i].Path)
-		if file.Rows > 0 {
-			added = append(added, file.Path)
-			amended = append(amended, file)
-		}
-	}
-	for i, path := range replaced {
-		if err := s.disk.remove(path); err != nil {
-			if i > 0 {
-				added = nil // some rows are in the new files alone
-			}
-			return nil, err
-		}
-	}
-	return amended, nil
+	return hits, list.complete()
 }
 
 // checkFile refuses a file that is not of the table.

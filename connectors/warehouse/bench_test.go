@@ -159,3 +159,53 @@ func BenchmarkParts(b *testing.B) {
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch*batches), "ns/row")
 	})
 }
+
+// manyPartitions are as many as a worker of a large topic may have.
+func manyPartitions() (list []pipeline.Partition) {
+	for i := range int32(50) {
+		list = append(list, pipeline.Partition{Topic: "events", ID: i})
+	}
+	return list
+}
+
+// BenchmarkClaim claims fifty partitions in seven tables on the disk.
+func BenchmarkClaim(b *testing.B) {
+	s := openSink(b, Options{Dir: b.TempDir(), Contracts: append(schemas.DefaultContracts(), schemas.Rejects())})
+	partitions := manyPartitions()
+	for b.Loop() {
+		if _, _, err := s.Claim(context.Background(), partitions); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCommit commits one small file, on the disk, with and without claims
+// in the table.
+func BenchmarkCommit(b *testing.B) {
+	for _, claimed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("claimed=%t", claimed), func(b *testing.B) {
+			s := openSink(b, Options{Dir: b.TempDir(), Contracts: contracts()})
+			var claims pipeline.Claims
+			if claimed {
+				claims = claim(b, s, manyPartitions()...)
+			}
+			w := s.Writer()
+			defer w.Close()
+			at := int64(0)
+			for b.Loop() {
+				b.StopTimer()
+				rows := makeClicks(at, 10)
+				for i := range rows {
+					rows[i].at = day
+				}
+				c := clicksCommit(write(b, w, events, rows), events, at, at+10, rows)
+				c.Claims = claims
+				at += 10
+				b.StartTimer()
+				if err := s.Commit(context.Background(), c); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

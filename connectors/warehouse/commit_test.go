@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -153,11 +155,16 @@ func TestZombieIsRefused(t *testing.T) {
 			}
 			before := load(t, heir, clicksTable).MetadataLocation()
 			err := zombie.Commit(ctx, clicksCommit(files, events, 0, 50, rows))
-			if !errors.Is(err, ErrPosition) || !strings.Contains(err.Error(), "table clicks: ") || !strings.Contains(err.Error(), "partition events/0 ") {
+			if !errors.Is(err, ErrPosition) || !errors.Is(err, pipeline.ErrRefused) || !strings.Contains(err.Error(), "table clicks: ") || !strings.Contains(err.Error(), "partition events/0 ") {
 				t.Errorf("error %v, want ErrPosition with table and partition", err)
 			}
 			if after := load(t, heir, clicksTable).MetadataLocation(); after != before {
 				t.Error("the refused commit changed the table")
+			}
+			for _, f := range files {
+				if _, err := os.Stat(f.Path); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("a file of the refused commit is left (%v)", err)
+				}
 			}
 		})
 	}
@@ -250,6 +257,7 @@ func TestCommitsThatAreRefused(t *testing.T) {
 		{"a name that JSON would change", "not UTF-8", func(c *pipeline.Commit) {
 			c.Moves[pipeline.Partition{Topic: "/data/a\xff.jsonl"}] = pipeline.Move{To: pipeline.Mark{Next: 1}}
 		}},
+		{"files of no interval", "no interval", func(c *pipeline.Commit) { c.Moves = nil }},
 		{"no such table", "no table 7", func(c *pipeline.Commit) { c.Table = 7 }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -306,6 +314,14 @@ func TestRejectsTable(t *testing.T) {
 type flaky struct {
 	icetable.CatalogIO
 	before, after func() error // instead of, or after, the next commit
+	load          error        // of every look at a table
+}
+
+func (f *flaky) LoadTable(ctx context.Context, ident icetable.Identifier) (*icetable.Table, error) {
+	if f.load != nil {
+		return nil, f.load
+	}
+	return f.CatalogIO.LoadTable(ctx, ident)
 }
 
 func (f *flaky) CommitTable(ctx context.Context, ident icetable.Identifier, reqs []icetable.Requirement, updates []icetable.Update) (icetable.Metadata, string, error) {
@@ -361,6 +377,7 @@ func TestOutcomes(t *testing.T) {
 				s, peer := openSink(t, Options{Dir: dir, Contracts: contracts()}), openSink(t, Options{Dir: dir, Contracts: contracts()})
 				f := &flaky{CatalogIO: s.catalog}
 				s.catalog = f
+				claims := claim(t, s, events)
 				w := s.Writer()
 				defer w.Close()
 				var rows []click
@@ -370,7 +387,9 @@ func TestOutcomes(t *testing.T) {
 					files = write(t, w, events, rows)
 				}
 				tc.fail(f, peer, cancel)
-				err := s.Commit(ctx, clicksCommit(files, events, 0, 10, rows))
+				c := clicksCommit(files, events, 0, 10, rows)
+				c.Claims = claims
+				err := s.Commit(ctx, c)
 				if tc.landed != (err == nil) {
 					t.Errorf("error %v, landed should be %t", err, tc.landed)
 				}

@@ -28,8 +28,25 @@ const (
 	jobRows    = 20 // a commit
 )
 
-// job is a run that goes on from the table's position to the end of its input:
-// two commits of rows over two days, then one of a position only.
+// recheck is what the ledger said of rows between their decision and their
+// commit: some go, some stay for analytics alone.
+func recheck(p pipeline.Partition, rows []click) (list []pipeline.Amendment) {
+	for _, r := range rows {
+		a := pipeline.Amendment{Partition: p, Offset: r.offset, Reason: schemas.Withdrawn}
+		switch {
+		case r.person == 0 || r.offset%5 > 1:
+			continue
+		case r.offset%5 == 1:
+			a.Reason, a.Granted = schemas.ConsentGiven, schemas.Purposes(schemas.Analytics)
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
+// job is a run that claims its partition and goes on from the table's position
+// to the end of its input: two commits of rows over two days, amended before
+// the commit, then one of a position only.
 func job(dir string, d *disk) (err error) {
 	ctx := context.Background()
 	s, err := newSink(Options{Dir: dir, Contracts: []*schemas.Contract{clicks()}, MaxFileBytes: 1500}, d)
@@ -40,7 +57,7 @@ func job(dir string, d *disk) (err error) {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	positions, err := s.Positions(ctx)
+	claims, positions, err := s.Claim(ctx, []pipeline.Partition{events})
 	if err != nil {
 		return err
 	}
@@ -62,7 +79,14 @@ func job(dir string, d *disk) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := s.Commit(ctx, clicksCommit(files, events, at, at+n, rows)); err != nil {
+		amendments := recheck(events, rows)
+		if files, err = s.Amend(ctx, clicksTable, files, amendments); err != nil {
+			return err
+		}
+		c := clicksCommit(files, events, at, at+n, rows)
+		c.Claims = claims[clicksTable]
+		amendCounts(c, amendments)
+		if err := s.Commit(ctx, c); err != nil {
 			return err
 		}
 		at += n
@@ -75,7 +99,9 @@ func job(dir string, d *disk) (err error) {
 func checkJob(t *testing.T, dir string) {
 	t.Helper()
 	s := openSink(t, Options{Dir: dir, Contracts: []*schemas.Contract{clicks()}, StaleAfter: time.Nanosecond})
-	if diff := cmp.Diff(wantRows(events, makeClicks(0, jobCommits*jobRows)), tableRows(t, dir, "clicks")); diff != "" {
+	clicked := makeClicks(0, jobCommits*jobRows)
+	rows := amendRows(wantRows(events, clicked), recheck(events, clicked))
+	if diff := cmp.Diff(rows, tableRows(t, dir, "clicks")); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 	positions, err := s.Positions(context.Background())
@@ -84,7 +110,7 @@ func checkJob(t *testing.T, dir string) {
 		t.Errorf("positions (-want +got):\n%s%v", diff, err)
 	}
 	counts, err := readCounts(load(t, s, clicksTable).Properties())
-	if err != nil || counts.Read != 2*jobCommits*jobRows || counts.Kept+counts.Masked != jobCommits*jobRows {
+	if err != nil || counts.Read != 2*jobCommits*jobRows || counts.Kept+counts.Masked != int64(len(rows)) {
 		t.Errorf("counts %+v, error %v", counts, err)
 	}
 	checkPublished(t, s, dir)

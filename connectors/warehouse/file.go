@@ -32,6 +32,7 @@ const (
 // knows how: everything around it sees a buffer go in and bytes come out.
 type encoder struct {
 	table      *table
+	groupBytes int64
 	codec      *zstd.Codec
 	writer     *parquet.GenericWriter[any]
 	dictionary []bool // by column: the encoding that writer was made for
@@ -46,7 +47,7 @@ type encoder struct {
 // newEncoder makes the encoder of a table. Encoders share a codec: it keeps a
 // compressor, which is megabytes, for each goroutine that uses it at once.
 func newEncoder(t *table, codec *zstd.Codec) *encoder {
-	return &encoder{table: t, codec: codec, wanted: make([]bool, len(t.cols)), purposes: map[schemas.PurposeSet][]parquet.Value{}}
+	return &encoder{table: t, groupBytes: rowGroupBytes, codec: codec, wanted: make([]bool, len(t.cols)), purposes: map[schemas.PurposeSet][]parquet.Value{}}
 }
 
 // encode writes the rows of b, ordered by subject, and the footer.
@@ -54,8 +55,8 @@ func (e *encoder) encode(out io.Writer, b *buffer, sources []pipeline.Partition)
 	e.sort(b)
 	e.prepare(out, b, sources)
 	group := b.rows
-	if b.bytes > rowGroupBytes {
-		group = max(1, int(int64(b.rows)*rowGroupBytes/b.bytes))
+	if b.bytes > e.groupBytes {
+		group = max(1, int(int64(b.rows)*e.groupBytes/b.bytes))
 	}
 	for rest := e.order; len(rest) > 0; {
 		n := min(group, len(rest))

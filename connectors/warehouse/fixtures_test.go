@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -341,4 +343,47 @@ func wantRows(p pipeline.Partition, clicks []click) []storedRow {
 		rows[i] = wantRow(p, clicks[i])
 	}
 	return rows
+}
+
+// amendCounts moves the rows that amendments take out from kept to dropped.
+func amendCounts(c *pipeline.Commit, list []pipeline.Amendment) {
+	for _, a := range list {
+		if a.Reason.Denies() {
+			c.Counts.Kept--
+			c.Counts.Dropped++
+			c.Counts.Reasons[schemas.ConsentGiven]--
+			c.Counts.Reasons[a.Reason]++
+		}
+	}
+}
+
+// amendRows is what should be stored of rows after amendments: a denied one is
+// gone, a narrowed one has the purposes that are left and no clicks without
+// profiling.
+func amendRows(rows []storedRow, list []pipeline.Amendment) (left []storedRow) {
+	changes := map[string]pipeline.Amendment{}
+	for _, a := range list {
+		changes[fmt.Sprint(a.Partition, " ", a.Offset)] = a
+	}
+	for _, row := range rows {
+		a, changed := changes[row["_src_topic"]+"/"+row["_src_partition"]+" "+row["_src_offset"]]
+		if changed && a.Reason.Denies() {
+			continue
+		}
+		if changed {
+			var purposes []string
+			for _, name := range strings.Split(row["purposes"], ",") {
+				if p, ok := schemas.ParsePurpose(name); ok && a.Granted.Has(p) {
+					purposes = append(purposes, name)
+				}
+			}
+			row = maps.Clone(row)
+			row["purposes"] = strings.Join(purposes, ",")
+			if !slices.Contains(purposes, "profiling") {
+				delete(row, "clicks")
+			}
+		}
+		left = append(left, row)
+	}
+	return left
 }

@@ -256,9 +256,6 @@ func (v *vector) put(value parquet.Value) error {
 	case stringKind:
 		v.data = append(v.data, value.ByteArray()...)
 		v.ends = append(v.ends, uint32(len(v.data)))
-		if len(v.data) > math.MaxUint32 {
-			return errors.New("its values take too much")
-		}
 	case longKind, timestampKind:
 		v.longs = append(v.longs, value.Int64())
 	case doubleKind:

@@ -7,9 +7,9 @@
 // counts visible in one step. FORMAT.md describes what is stored.
 //
 // The guarantees: a row is visible exactly once or not at all, whatever dies
-// and whenever; a commit that does not begin where the table stands is refused;
-// what a reader sees is durable; no file, name, statistic or error holds a raw
-// identifier.
+// and whenever; a commit that does not begin where the table stands, or whose
+// partitions somebody else has claimed since, is refused; what a reader sees is
+// durable; no file, name, statistic or error holds a raw identifier.
 package warehouse
 
 import (
