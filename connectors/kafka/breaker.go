@@ -266,6 +266,9 @@ func (w *watch) passed() error {
 	}
 	p, from, to := w.part, w.from, w.to
 	w.wipe()
+	if len(w.deaths) == 0 {
+		return nil
+	}
 	survived := func(d Death) bool { return d.Partition == p && d.Offset >= from && d.Offset < to }
 	known := w.deaths[p]
 	if !slices.ContainsFunc(known, func(d Death) bool { return d.Count > 0 && survived(d) }) {

@@ -552,7 +552,7 @@ func startMember(t *testing.T, k brokers, group string) (pid int, says func(line
 func TestMemberProcess(t *testing.T) {
 	group := os.Getenv("LUPA_TEST_MEMBER")
 	if group == "" {
-		t.Skip("only as a child of another test")
+		return // not a child of another test
 	}
 	c, err := New(Options{Brokers: strings.Split(os.Getenv("LUPA_TEST_BROKERS"), ",")})
 	if err != nil {

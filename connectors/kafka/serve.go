@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -26,6 +27,9 @@ func (f *fetcher) serve() (*piece, error) {
 		err := f.open(w)
 		if err != nil && len(f.ends) > 0 {
 			break // hand over what stands before it first
+		}
+		if poison := (*PoisonError)(nil); errors.As(err, &poison) {
+			return nil, err
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: batch at offset %d: %w", w.part.id, w.next, err)
