@@ -201,6 +201,10 @@ const maxAnswer = 1 << 20
 func (c *conn) exchange(version int16, req protocol.Message) (*cursor, error) {
 	c.serial++
 	if err := protocol.WriteRequest(c.Conn, version, c.serial, c.a.clientID, req); err != nil {
+		// Why a broker has hung up stands in what it sent before.
+		if _, said := c.r.Peek(1); said != nil {
+			return nil, said
+		}
 		return nil, err
 	}
 	head, err := c.r.Peek(8)

@@ -187,8 +187,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// listen serves connections by hand.
-func listen(t testing.TB, serve func(net.Conn)) string {
+// answering serves connections by hand.
+func answering(t testing.TB, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -214,7 +214,7 @@ func listen(t testing.TB, serve func(net.Conn)) string {
 // that begin TLS, whoever connects.
 func TestPlaintextBrokerLearnsNothing(t *testing.T) {
 	received := make(chan []byte, 100)
-	address := listen(t, func(c net.Conn) {
+	address := answering(t, func(c net.Conn) {
 		c.SetDeadline(time.Now().Add(10 * time.Second))
 		b := make([]byte, 64<<10)
 		n, _ := c.Read(b)
@@ -292,7 +292,7 @@ func TestBrokersThatHangUp(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var j journal
 			c, err := New(Options{
-				Brokers: []string{listen(t, test.serve)}, Security: test.s, StartTimeout: 100 * time.Millisecond, Logger: j.logger(),
+				Brokers: []string{answering(t, test.serve)}, Security: test.s, StartTimeout: 100 * time.Millisecond, Logger: j.logger(),
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -305,7 +305,7 @@ func TestBrokersThatHangUp(t *testing.T) {
 // A broker that never answers holds nobody up for longer than a dial may take.
 func TestDialEndsWithItsContext(t *testing.T) {
 	release := make(chan struct{})
-	address := listen(t, func(net.Conn) { <-release })
+	address := answering(t, func(net.Conn) { <-release })
 	defer close(release)
 	c, err := New(Options{Brokers: []string{address}, Security: Security{TLS: true}})
 	if err != nil {

@@ -19,11 +19,12 @@ const (
 	TLS           Listener = iota // asks for a client certificate and does without
 	MTLS                          // demands a client certificate
 	SASL                          // every mechanism, over TLS
-	SASLPlaintext                 // every mechanism, without TLS; what PLAIN proves stands for SessionLife
+	SASLPlaintext                 // every mechanism, without TLS; an authentication stands for SessionLife
 	numListeners
 )
 
-// SessionLife is how long an authentication by PLAIN stands at SASLPlaintext.
+// SessionLife is how long an authentication stands at SASLPlaintext: a client
+// that does not renew it by then loses its connection.
 const SessionLife = 2 * time.Second
 
 // PlainUser and PlainPassword are what PLAIN takes. SCRAM takes what SetSCRAM
@@ -74,7 +75,7 @@ ssl.truststore.type=PEM
 ssl.truststore.location=%s
 listener.name.tls.ssl.client.auth=requested
 listener.name.mtls.ssl.client.auth=required
-listener.name.saslplaintext.plain.connections.max.reauth.ms=%d
+listener.name.saslplaintext.connections.max.reauth.ms=%d
 `, path, s.authority.CAFile, SessionLife.Milliseconds())
 	const from = "org.apache.kafka.common.security."
 	for _, l := range []Listener{SASL, SASLPlaintext} {
@@ -109,16 +110,15 @@ func (c *Cluster) Authority() *Authority { return c.secured.authority }
 func (c *Cluster) SetSCRAM(user, password string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
-	var set []kadm.UpsertSCRAM
+	// A broker takes a user once in a request.
 	for _, m := range []kadm.ScramMechanism{kadm.ScramSha256, kadm.ScramSha512} {
-		set = append(set, kadm.UpsertSCRAM{User: user, Mechanism: m, Iterations: 4096, Password: password})
-	}
-	res, err := c.admin.AlterUserSCRAMs(ctx, nil, set)
-	if err == nil {
-		err = res.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("set scram: %w", err)
+		res, err := c.admin.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: user, Mechanism: m, Iterations: 4096, Password: password}})
+		if err == nil {
+			err = res.Error()
+		}
+		if err != nil {
+			return fmt.Errorf("set scram: %w", err)
+		}
 	}
 	return nil
 }
