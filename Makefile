@@ -1,12 +1,13 @@
 # Lupa: `make help` lists what there is. build, demo and test need only Go;
 # lint, integration and bench's readers also a C compiler (DuckDB), and
-# integration Java 17 with Maven (Apache Kafka) and Python 3 with venv
-# (PyIceberg).
+# integration Java 17 with Maven (Apache Kafka, a schema registry) and Python 3
+# with venv (PyIceberg).
 
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTEST      = go run gotest.tools/gotestsum@v1.13.0 --post-run-command $(CURDIR)/.ci/count --
 VENV        = $(CURDIR)/.cache/venv
 KAFKA       = $(CURDIR)/.cache/kafka
+REGISTRY    = $(CURDIR)/.cache/registry
 FUZZTIME    = 10s
 export GOTESTSUM_FORMAT = standard-quiet
 
@@ -39,9 +40,9 @@ test: ## go vet and every fast test
 	cd bench && go vet ./... && $(GOTEST) ./...
 
 integration: export PASSED = $(CURDIR)/.cache/passed
-integration: build $(KAFKA)/ready $(VENV)/ready ## tests with other programs: a real Apache Kafka; DuckDB and PyIceberg read the tables
+integration: build $(KAFKA)/ready $(REGISTRY)/ready $(VENV)/ready ## tests with other programs: a real Apache Kafka and schema registry; DuckDB and PyIceberg read the tables
 	@: > $(PASSED)
-	GOTESTSUM_FORMAT=standard-verbose LUPA_KAFKA_JARS=$(KAFKA) \
+	GOTESTSUM_FORMAT=standard-verbose LUPA_KAFKA_JARS=$(KAFKA) LUPA_REGISTRY_APP=$(REGISTRY) \
 		$(GOTEST) -tags integration -count 1 -p 1 -run '^TestReal' $(INTEGRATION)
 	cd bench && GOTESTSUM_FORMAT=standard-verbose LUPA=$(CURDIR)/bin/lupa PYICEBERG=$(VENV)/bin/python \
 		$(GOTEST) -tags integration -count 1 ./readers
@@ -51,6 +52,12 @@ $(KAFKA)/ready: connectors/kafka/kafkatest/pom.xml
 	java -version
 	rm -rf $(KAFKA)
 	mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DoutputDirectory=$(KAFKA)
+	touch $@
+
+$(REGISTRY)/ready: connectors/registry/registrytest/pom.xml
+	rm -rf $(REGISTRY)
+	mvn --quiet --batch-mode --file $< dependency:unpack-dependencies \
+		-DoutputDirectory=$(REGISTRY) -DmarkersDirectory=$(REGISTRY)/unpacked
 	touch $@
 
 $(VENV)/ready: bench/readers/requirements.txt
