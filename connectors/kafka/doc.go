@@ -29,8 +29,19 @@
 //   - A position that the partition no longer has, or does not have yet, or
 //     whose anchor does not match, is an error. It is never reset.
 //   - Ledger.Barrier returns only once the view has applied every record that
-//     was acknowledged before the call. What cannot be asked or applied never
-//     passes.
+//     was acknowledged before the call, in partitions that are new as well. It
+//     waits for the high watermarks while only committed records are applied,
+//     so an open transaction in the ledger holds it up until it ends. What
+//     cannot be asked, read or applied never passes; what it waits for is
+//     logged once and told by Ledger.Stats. A ledger topic that is made anew
+//     ends it.
+//
+// What a barrier cannot rule out by asking is a leader that was replaced
+// without knowing, although it must know the epoch that another broker tells,
+// and a broker that has not heard yet of a partition that is already written
+// to. LedgerOptions.MaxStaleness bounds how old what it misses of the former
+// can be, and LedgerOptions.Strict rules the former out, where two in-sync
+// replicas are required.
 //
 // Positions are kept by the caller; nothing is committed to Kafka and there is
 // no consumer group. Errors and logs name topic, partition and offset, never a
