@@ -130,10 +130,6 @@ func TestAvroWanted(t *testing.T) {
 		{"name":"tags","type":{"type":"map","values":"string"}},
 		{"name":"list","type":{"type":"array","items":"T"}},
 		{"name":"z","type":"long"}]}`)
-	type traits struct {
-		Email  string `avro:"email"`
-		Secret string `avro:"secret"`
-	}
 	in, err := avro.Marshal(s.schema, map[string]any{
 		"a": "A", "z": int64(9), "traits": map[string]any{"T": map[string]any{"email": "E", "secret": "S"}},
 		"tags": map[string]any{"one": "1", "two": "2"}, "list": []any{map[string]any{"email": "E", "secret": "S"}},

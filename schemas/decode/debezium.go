@@ -81,27 +81,6 @@ func (d *Decoder) row(a []byte, after property) schemas.Reason {
 	return schemas.Malformed
 }
 
-// members appends the members of the object at p, which ends at end but for
-// white space, with a comma behind each. One of the name not is left out: it
-// would pass for what is put there about the event.
-func (d *Decoder) members(a []byte, p, end, depth int, not string) schemas.Reason {
-	o := &d.work.object
-	o.open(a, p, end, depth, d.json.opts.MaxDepth)
-	for {
-		m, more, reason := o.next()
-		switch {
-		case reason != schemas.NoReason:
-			return reason
-		case !more:
-			return malformedUnless(skipSpace(a, o.p, end) == end)
-		case string(m.key) == not:
-			continue
-		}
-		d.arena = append(d.arena, a[m.from:m.end]...)
-		d.arena = append(d.arena, ',')
-	}
-}
-
 // changeEvent finds the members of a change event, bare or beside its schema.
 func (d *Decoder) changeEvent(in document) (c changeEvent, reason schemas.Reason) {
 	p := skipSpace(in.a, in.p, in.end)

@@ -23,10 +23,10 @@ func TestDebezium(t *testing.T) {
 		{"update", `{"before":{"id":2},"after":{"id":1},"op":"u"}`, `{"id":1,"debezium":{"op":"u"}}`, ok},
 		{"snapshot", `{"after":{},"op":"r","ts_ms":null}`, `{"debezium":{"op":"r","ts_ms":null}}`, ok},
 		{"beside its schema", `{"schema":{"type":"struct"},"payload":{"after":{"id":1},"op":"c"}}`, `{"id":1,"debezium":{"op":"c"}}`, ok},
-		{"white space", " { \"op\" : \"c\" , \"after\" : { \"id\" : 1 } } ", `{"id" : 1,"debezium":{"op":"c"}}`, ok},
+		{"white space", " { \"op\" : \"c\" , \"after\" : { \"id\" : 1 } } ", `{"id" : 1 ,"debezium":{"op":"c"}}`, ok},
 		{"escapes in keys", `{"\u006fp":"c","aft\u0065r":{"id":1}}`, `{"id":1,"debezium":{"op":"c"}}`, ok},
 		{"a column that would pass for where the row is from", `{"op":"c","after":{"debezium":{"op":"r"},"deb\u0065zium":1,"id":1}}`, `{"id":1,"debezium":{"op":"c"}}`, ok},
-		{"a document in a text", `{"op":"c","after":"{\"_id\": 1, \"name\": \"\u00e9\\n\"}"}`, `{"_id": 1,"name": "é\n","debezium":{"op":"c"}}`, ok},
+		{"a document in a text", `{"op":"c","after":"{\"_id\": 1, \"name\": \"\u00e9\\n\"}"}`, `{"_id": 1, "name": "é\n","debezium":{"op":"c"}}`, ok},
 		{"the placeholder of an unchanged value", `{"op":"u","after":{"bio":"__debezium_unavailable_value"}}`, `{"bio":"__debezium_unavailable_value","debezium":{"op":"u"}}`, ok},
 
 		{"delete", `{"before":{"id":1},"after":null,"op":"d"}`, ``, schemas.SourceDeleted},

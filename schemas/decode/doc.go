@@ -4,6 +4,11 @@
 //	d, err := decode.NewJSON(contracts, decode.Options{})
 //	rows, rejects, err := d.Decode(ctx, topic, messages)
 //
+// New makes a decoder of topics that have other formats, too: Avro, JSON and
+// Protobuf of a schema registry, CloudEvents, and Debezium's change events. It
+// rewrites each message as the JSON text that it stands for, its view, and all
+// that follows is about views. FORMAT.md says what the view of a message is.
+//
 // A message is scanned once for all contracts. The keys on the way to any path
 // that a contract names form a tree, each path is one slot, and the scan leaves
 // in each slot where the value stands. Then every contract whose conditions

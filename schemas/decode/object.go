@@ -1,6 +1,10 @@
 package decode
 
-import "lupa/schemas"
+import (
+	"bytes"
+
+	"lupa/schemas"
+)
 
 // object goes over the members of a JSON object and checks the syntax of all
 // that it passes.
@@ -125,5 +129,41 @@ func nestedEnd(a []byte, p, end, depth, maxDepth int) (int, schemas.Reason) {
 			return 0, schemas.Malformed
 		}
 		p = skipSpace(a, p+1, end)
+	}
+}
+
+// members appends the members of the object that is a[p:end], but for white
+// space behind it, with a comma behind each. One of the name not is left out: it
+// would pass for what is put there about the event.
+//
+// What is appended is all checked again as a part of the view: with a member
+// behind it, the view is JSON only when the object is. So where no key can be
+// the name, as none has it in its spelling and none is spelled with escapes for
+// letters, it is copied as it is.
+func (d *Decoder) members(a []byte, p, end, depth int, not string) schemas.Reason {
+	text := bytes.TrimRight(a[p:end], " \t\r\n")
+	if text[len(text)-1] != '}' || len(text) < 2 {
+		return schemas.Malformed
+	}
+	if !bytes.Contains(text, []byte(not)) && !bytes.Contains(text, []byte(`\u`)) {
+		if inner := bytes.TrimLeft(text[1:len(text)-1], " \t\r\n"); len(inner) > 0 {
+			d.arena = append(append(d.arena, inner...), ',')
+		}
+		return schemas.NoReason
+	}
+	o := &d.work.object
+	o.open(a, p, end, depth, d.json.opts.MaxDepth)
+	for {
+		m, more, reason := o.next()
+		switch {
+		case reason != schemas.NoReason:
+			return reason
+		case !more:
+			return malformedUnless(skipSpace(a, o.p, end) == end)
+		case string(m.key) == not:
+			continue
+		}
+		d.arena = append(d.arena, a[m.from:m.end]...)
+		d.arena = append(d.arena, ',')
 	}
 }

@@ -115,10 +115,40 @@ const (
 type protoNode struct {
 	form   protoForm
 	slots  int
-	fields map[protowire.Number]*protoField
+	fields protoFields
 	emits  []protoEmit
 	want   *want
 	make   func() proto.Message // of protoOwnTexts
+}
+
+// protoFields are fields by their numbers: low ones in a list, for they are the
+// usual ones and a map costs more than all else that is done with most.
+type protoFields struct {
+	low  []*protoField
+	high map[protowire.Number]*protoField
+}
+
+const lowNumbers = 64
+
+func (l *protoFields) field(n protowire.Number) *protoField {
+	if int(n) < len(l.low) {
+		return l.low[n]
+	}
+	return l.high[n]
+}
+
+func (l *protoFields) set(n protowire.Number, f *protoField) {
+	if n >= lowNumbers {
+		if l.high == nil {
+			l.high = map[protowire.Number]*protoField{}
+		}
+		l.high[n] = f
+		return
+	}
+	if l.low == nil {
+		l.low = make([]*protoField, lowNumbers)
+	}
+	l.low[n] = f
 }
 
 // protoField is a field that is looked at.
@@ -168,7 +198,7 @@ func (s *protoSchema) node(m protoreflect.MessageDescriptor, w *want) *protoNode
 	if n := s.programs[key]; n != nil {
 		return n
 	}
-	n := &protoNode{fields: map[protowire.Number]*protoField{}, want: w}
+	n := &protoNode{want: w}
 	s.programs[key] = n
 	if s.wellKnown(n, m) {
 		return n
@@ -229,12 +259,12 @@ func (s *protoSchema) wellKnown(n *protoNode, m protoreflect.MessageDescriptor) 
 
 // lookAt gives a field its slot.
 func (s *protoSchema) lookAt(n *protoNode, f protoreflect.FieldDescriptor) *protoField {
-	if p := n.fields[f.Number()]; p != nil && p.slot != none {
+	if p := n.fields.field(f.Number()); p != nil && p.slot != none {
 		return p
 	}
 	p := &protoField{kind: f.Kind(), wire: wireType(f.Kind()), list: f.IsList(), slot: int32(n.slots)}
 	n.slots++
-	n.fields[f.Number()] = p
+	n.fields.set(f.Number(), p)
 	return p
 }
 
@@ -261,7 +291,7 @@ func (s *protoSchema) emit(n *protoNode, f protoreflect.FieldDescriptor, name st
 func (s *protoSchema) emitMap(n *protoNode, p *protoField, e *protoEmit, w *want) {
 	p.keyKind = e.field.MapKey().Kind()
 	for key, below := range w.below {
-		entry := &protoNode{fields: map[protowire.Number]*protoField{}, form: protoWrapper}
+		entry := &protoNode{form: protoWrapper}
 		s.emit(entry, e.field.MapValue(), "value", below)
 		entry.emits[0].presence = false // an entry without value has the zero value
 		p.entries = append(p.entries, protoEntry{key: key, slot: int32(n.slots)})
@@ -277,7 +307,7 @@ func (n *protoNode) oneofs(m protoreflect.MessageDescriptor) {
 		fields := m.Oneofs().Get(i).Fields()
 		var slots []int32
 		for j := range fields.Len() {
-			if p := n.fields[fields.Get(j).Number()]; p != nil {
+			if p := n.fields.field(fields.Get(j).Number()); p != nil {
 				slots = append(slots, p.slot)
 			}
 		}
@@ -286,10 +316,10 @@ func (n *protoNode) oneofs(m protoreflect.MessageDescriptor) {
 			if len(slots) == 0 {
 				break
 			}
-			p := n.fields[f.Number()]
+			p := n.fields.field(f.Number())
 			if p == nil {
 				p = &protoField{kind: f.Kind(), wire: wireType(f.Kind()), slot: none}
-				n.fields[f.Number()] = p
+				n.fields.set(f.Number(), p)
 			}
 			for _, slot := range slots {
 				if slot != p.slot {

@@ -76,7 +76,7 @@ func (r *protoReader) fill(n *protoNode, base int, in []byte) schemas.Reason {
 		}
 		value := in[:k]
 		in = in[k:]
-		if f := n.fields[number]; f != nil && !r.field(f, base, number, typ, value) {
+		if f := n.fields.field(number); f != nil && !r.field(f, base, number, typ, value) {
 			return schemas.Malformed
 		}
 	}
@@ -301,9 +301,13 @@ func (r *protoReader) instant(base int) schemas.Reason {
 	if nanos < 0 || nanos >= 1e9 {
 		return schemas.Malformed
 	}
+	digits := 9
+	for digits > 3 && nanos%1000 == 0 {
+		nanos, digits = nanos/1000, digits-3
+	}
 	days, clock := floorDiv(sec, 86_400)
 	r.out = appendDay(append(r.out, '"'), days)
-	r.out = appendClock(append(r.out, 'T'), clock, nanos, 9)
+	r.out = appendClock(append(r.out, 'T'), clock, nanos, digits)
 	r.out = append(r.out, `Z"`...)
 	return schemas.NoReason
 }

@@ -13,7 +13,8 @@ func appendQuoted(dst, text []byte) (_ []byte, ok bool) {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	from, wide := 0, false
-	for i, c := range text {
+	for i := plainPrefix(text); i < len(text); i++ {
+		c := text[i]
 		if c >= utf8.RuneSelf {
 			wide = true
 			continue
@@ -31,6 +32,19 @@ func appendQuoted(dst, text []byte) (_ []byte, ok bool) {
 	}
 	dst = append(dst, text[from:]...)
 	return append(dst, '"'), !wide || utf8.Valid(text)
+}
+
+// plainPrefix gives how many bytes at the beginning of a text, in eights, are
+// ASCII that a JSON string has as they are.
+func plainPrefix(text []byte) int {
+	i := 0
+	for ; i+8 <= len(text); i += 8 {
+		x := load(text, i)
+		if (((x^each02)-each21)|((x^each5c)-each01)|x)&each80 != 0 {
+			break
+		}
+	}
+	return i
 }
 
 // quoted gives a name of a schema as a JSON string.
@@ -145,14 +159,16 @@ func appendClock(dst []byte, sec, fraction int64, digits int) []byte {
 	return appendPadded(append(dst, '.'), fraction, digits)
 }
 
+// appendPadded appends a number that is not negative with so many digits, or
+// more if it has them.
 func appendPadded(dst []byte, n int64, width int) []byte {
-	from := len(dst)
-	for ; width > 0 || n > 0; width-- {
-		dst = append(dst, byte('0'+n%10))
-		n /= 10
+	for rest := n; rest > 0 || width > 0; rest /= 10 {
+		dst = append(dst, '0')
+		width--
 	}
-	for i, j := from, len(dst)-1; i < j; i, j = i+1, j-1 {
-		dst[i], dst[j] = dst[j], dst[i]
+	for i := len(dst) - 1; n > 0; i-- {
+		dst[i] = byte('0' + n%10)
+		n /= 10
 	}
 	return dst
 }
