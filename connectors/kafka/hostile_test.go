@@ -296,3 +296,41 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// FuzzZstdMost: what a batch decodes to is never more than its blocks tell.
+func FuzzZstdMost(f *testing.F) {
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	sized := enc.EncodeAll([]byte(strings.Repeat("sized ", 50000)), nil)
+	f.Add(sized)
+	f.Add(zeros(f, compress.Zstd, 1<<20))
+	f.Add(append(bytes.Clone(sized), zeros(f, compress.Zstd, 1<<20)...))
+	f.Add(append([]byte{0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3}, sized...)) // a frame to skip
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		const limit = 4 << 20
+		c, err := newCodecs(limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.close()
+		most, ok := zstdMost(raw, limit)
+		plain, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(limit), zstd.WithDecoderMaxWindow(usualWindow))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plain.Close()
+		want, err := plain.DecodeAll(raw, nil)
+		if err == nil && (!ok || len(want) > most) {
+			t.Fatalf("%d bytes of at most %d, %v", len(want), most, ok)
+		}
+		got, failure := c.append([]byte("before"), compress.Zstd, raw)
+		if err == nil && len(want) <= limit && (failure != nil || !bytes.Equal(got[6:], want)) {
+			t.Fatalf("%d bytes of %d, %v", len(got)-6, len(want), failure)
+		}
+		if failure == nil && len(got)-6 > limit {
+			t.Fatalf("%d bytes over the limit", len(got)-6-limit)
+		}
+	})
+}
