@@ -258,6 +258,13 @@ func (c *Client) Stats() Stats {
 	return s
 }
 
+// Stalled reports whether a caller waits because no server answers.
+func (c *Client) Stalled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.waiting > 0
+}
+
 func (c *Client) stall() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -127,3 +127,7 @@ func (s *Sink) bind(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Stalled reports whether the catalog's server did not answer when it was last
+// asked.
+func (s *Sink) Stalled() bool { return s.retrier != nil && s.retrier.away.Load() }

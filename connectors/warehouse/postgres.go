@@ -69,6 +69,7 @@ func (s *Sink) openPostgres(ctx context.Context) error {
 	s.db.SetMaxIdleConns(maxIdle)
 	s.db.SetConnMaxIdleTime(maxIdleTime)
 	r := &retrier{patience: s.postgres.Patience, log: s.log}
+	s.retrier = r
 	var schema sql.NullString
 	err := r.do(ctx, func(ctx context.Context) error {
 		return s.db.QueryRowContext(ctx, "SELECT current_schema()").Scan(&schema)

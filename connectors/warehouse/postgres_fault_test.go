@@ -25,7 +25,7 @@ import (
 func postgresLostLock(t *testing.T, pg *pgtest.Server) {
 	for _, peerMoves := range []bool{false, true} {
 		t.Run(fmt.Sprintf("a peer commits meanwhile=%t", peerMoves), func(t *testing.T) {
-			dsn, dir := pg.Database(t), t.TempDir()
+			dsn, dir := pg.Database(t), memoryDir(t)
 			var log bytes.Buffer
 			o := on(dsn, dir)
 			o.Log = slog.New(slog.NewTextHandler(&log, nil))
@@ -66,7 +66,7 @@ func postgresLostLock(t *testing.T, pg *pgtest.Server) {
 // postgresLockWaits: a commit waits for the lock of another, and no longer than
 // its caller wants; who gives up leaves nothing behind.
 func postgresLockWaits(t *testing.T, pg *pgtest.Server) {
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	s, peer := openSink(t, on(dsn, dir)), openSink(t, on(dsn, dir))
 	peer.tables[clicksTable].lock.path += ".elsewhere"
 	release, err := s.tables[clicksTable].lock.acquire(context.Background())
@@ -98,7 +98,7 @@ func postgresLockWaits(t *testing.T, pg *pgtest.Server) {
 // it crashed, and also when it goes in the middle of a commit.
 func postgresRestart(t *testing.T, pg *pgtest.Server) {
 	ctx := context.Background()
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	s := openSink(t, on(dsn, dir))
 	writeAndCommit(t, s, events, 0, 10)
 	real := s.catalog
@@ -119,6 +119,13 @@ func postgresRestart(t *testing.T, pg *pgtest.Server) {
 			_, err := s.Positions(ctx)
 			read <- err
 		}()
+		for !s.Stalled() {
+			select {
+			case err := <-read:
+				t.Fatalf("%s: the read did not wait: %v", name, err)
+			case <-time.After(time.Millisecond):
+			}
+		}
 		if err := pg.Restart(); err != nil {
 			t.Fatal(err)
 		}
@@ -143,6 +150,9 @@ func postgresRestart(t *testing.T, pg *pgtest.Server) {
 	}
 	if diff := cmp.Diff(wantRows(events, makeClicks(0, int(next))), tableRows(t, dir, "clicks")); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	if s.Stalled() {
+		t.Error("the sink says that it still waits")
 	}
 	// Patience ends, and nothing is lost by it.
 	if err := pg.Stop(); err != nil {
@@ -188,7 +198,7 @@ func (b *breaking) CommitTable(ctx context.Context, ident icetable.Identifier, r
 // postgresLostReply: the connection breaks before the commit took effect, or
 // after it; with the rows once in the table either way.
 func postgresLostReply(t *testing.T, pg *pgtest.Server) {
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	s := openSink(t, on(dsn, dir))
 	r := s.catalog.(*remote)
 	real := r.Catalog
@@ -272,7 +282,7 @@ func (g *given) CommitTable(ctx context.Context, ident icetable.Identifier, reqs
 // postgresLateLanding: the server works on a commit whose connection is gone,
 // and takes it while the second try is under way.
 func postgresLateLanding(t *testing.T, pg *pgtest.Server) {
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	s := openSink(t, on(dsn, dir))
 	db := openDB(t, dsn)
 	waiters := func(n int) {
@@ -316,7 +326,7 @@ func postgresLateLanding(t *testing.T, pg *pgtest.Server) {
 // a new table: the table must be usable, which it is not once its metadata file
 // is removed.
 func postgresLostCreate(t *testing.T, pg *pgtest.Server) {
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	db := openDB(t, dsn)
 	openSink(t, on(dsn, filepath.Join(dir, "first"))) // makes the catalog's own tables
 	// A trigger that fires at the commit and ends the backend after what it

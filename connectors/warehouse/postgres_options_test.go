@@ -2,14 +2,22 @@ package warehouse
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,7 +28,7 @@ import (
 // and a catalog's namespace to its directory.
 func postgresBinding(t *testing.T, pg *pgtest.Server) {
 	ctx := context.Background()
-	dsn, base := pg.Database(t), t.TempDir()
+	dsn, base := pg.Database(t), memoryDir(t)
 	dir := filepath.Join(base, "warehouse")
 	writeAndCommit(t, openSink(t, on(dsn, dir)), events, 0, 10)
 	local := filepath.Join(base, "local")
@@ -72,7 +80,7 @@ func postgresSchema(t *testing.T, pg *pgtest.Server) {
 			t.Fatal(err)
 		}
 	}
-	dirs := map[string]string{"a": t.TempDir(), "b": t.TempDir()}
+	dirs := map[string]string{"a": memoryDir(t), "b": memoryDir(t)}
 	for schema, dir := range dirs {
 		s := openSink(t, on(dsn+"&search_path="+schema, dir))
 		writeAndCommit(t, s, events, 0, 10)
@@ -97,7 +105,7 @@ func postgresSchema(t *testing.T, pg *pgtest.Server) {
 			t.Errorf("%s is %q, want %q (%v)", setting, got, want, err)
 		}
 	}
-	if s, err := Open(context.Background(), on(dsn+"&search_path=absent", t.TempDir())); err == nil || !strings.Contains(err.Error(), "names no schema") {
+	if s, err := Open(context.Background(), on(dsn+"&search_path=absent", memoryDir(t))); err == nil || !strings.Contains(err.Error(), "names no schema") {
 		t.Errorf("error %v of a schema that is not there", err)
 		if err == nil {
 			s.Close()
@@ -108,7 +116,7 @@ func postgresSchema(t *testing.T, pg *pgtest.Server) {
 // postgresSecrets: a password is in no error and no printed option, and it may
 // change while the sink is open.
 func postgresSecrets(t *testing.T, pg *pgtest.Server) {
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	const secret = "correct-horse"
 	o := on(dsn, dir)
 	if printed := fmt.Sprintf("%+v %#v %+v", o, o, o.Catalog.Postgres); strings.Contains(printed, pg.Password()) {
@@ -165,4 +173,65 @@ func postgresSecrets(t *testing.T, pg *pgtest.Server) {
 			t.Errorf("options %v were taken", bad)
 		}
 	}
+}
+
+// postgresTLS: a server is talked to if the certificate that is named vouches
+// for it, and given up at once if not.
+func postgresTLS(t *testing.T, pg *pgtest.Server) {
+	dir := memoryDir(t)
+	files := map[string]string{}
+	for _, host := range []string{"127.0.0.1", "127.0.0.2"} {
+		cert, key := certificate(t, net.ParseIP(host))
+		files[host] = filepath.Join(dir, host+".pem")
+		if err := os.WriteFile(files[host], cert, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if host == "127.0.0.1" {
+			if err := pg.UseTLS(cert, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	plain := pg.Database(t)
+	with := func(more string) Options {
+		return on(strings.Replace(plain, "sslmode=disable", more, 1), filepath.Join(dir, "warehouse"))
+	}
+	for _, mode := range []string{"sslmode=require", "sslmode=verify-full&sslrootcert=" + files["127.0.0.1"]} {
+		s := openSink(t, with(mode))
+		var encrypted bool
+		if err := s.db.QueryRow("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()").Scan(&encrypted); err != nil || !encrypted {
+			t.Errorf("%s: encrypted is %t (%v)", mode, encrypted, err)
+		}
+	}
+	began := time.Now()
+	s, err := Open(context.Background(), with("sslmode=verify-full&sslrootcert="+files["127.0.0.2"]))
+	if err == nil {
+		s.Close()
+	}
+	if unknown := new(x509.UnknownAuthorityError); !errors.As(err, unknown) {
+		t.Errorf("error %v, want one of the certificate", err)
+	}
+	if took := time.Since(began); took > with("").Catalog.Postgres.Patience {
+		t.Errorf("it was tried again for %v", took)
+	}
+}
+
+// certificate makes a certificate that vouches for itself, in PEM.
+func certificate(t *testing.T, ip net.IP) (cert, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{ip},
+		IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }

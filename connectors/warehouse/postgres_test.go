@@ -53,6 +53,7 @@ func TestPostgres(t *testing.T) {
 		{"one directory, one catalog", postgresBinding},
 		{"a schema and a user that may not make tables", postgresSchema},
 		{"secrets", postgresSecrets},
+		{"TLS", postgresTLS},
 	} {
 		t.Run(tc.name, func(t *testing.T) { tc.run(t, pg) })
 	}
@@ -95,7 +96,7 @@ func postgresChild(t *testing.T, dsn string) {
 // all of them commit is there.
 func postgresStart(t *testing.T, pg *pgtest.Server) {
 	for range 3 {
-		dsn, dir := pg.Database(t), t.TempDir()
+		dsn, dir := pg.Database(t), memoryDir(t)
 		var opening sync.WaitGroup
 		for range 6 {
 			opening.Go(func() {
@@ -111,7 +112,7 @@ func postgresStart(t *testing.T, pg *pgtest.Server) {
 		}
 		opening.Wait()
 	}
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	const processes = 3
 	var want []storedRow
 	var wg sync.WaitGroup
@@ -138,7 +139,7 @@ func postgresStart(t *testing.T, pg *pgtest.Server) {
 
 // postgresConcurrent: workers of two sinks, all at once.
 func postgresConcurrent(t *testing.T, pg *pgtest.Server) {
-	dsn, dir := pg.Database(t), t.TempDir()
+	dsn, dir := pg.Database(t), memoryDir(t)
 	sinks := []*Sink{openSink(t, on(dsn, dir)), openSink(t, on(dsn, dir))}
 	const workers, commits, rows = 4, 3, 20
 	var want []storedRow
@@ -196,7 +197,7 @@ func postgresSwap(t *testing.T, pg *pgtest.Server) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx := context.Background()
-			dsn, dir := pg.Database(t), t.TempDir()
+			dsn, dir := pg.Database(t), memoryDir(t)
 			sinks := []*Sink{openSink(t, on(dsn, dir)), openSink(t, on(dsn, dir))}
 			unlock(sinks...)
 			lost := &atomic.Int32{}

@@ -78,7 +78,8 @@ type Sink struct {
 	postgres  *PostgresOptions // nil: the catalog is in SQLite
 	db        *sql.DB
 	catalog   icetable.CatalogIO
-	catalogID string // of a catalog that is not in the directory
+	catalogID string   // of a catalog that is not in the directory
+	retrier   *retrier // of its server
 	tables    []*table
 	// published guards views.sql of the whole warehouse against other
 	// processes, publishing against other tables of this one.

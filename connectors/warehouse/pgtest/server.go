@@ -232,6 +232,30 @@ func (s *Server) Port() int { return s.port }
 // Socket is the directory of the server's socket.
 func (s *Server) Socket() string { return s.dir }
 
+// UseTLS gives the server a certificate and its key, both in PEM. Who asks for
+// TLS gets it from now on.
+func (s *Server) UseTLS(cert, key []byte) error {
+	for name, content := range map[string][]byte{"server.crt": cert, "server.key": key} {
+		path := filepath.Join(s.data(), name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+		if s.run != nil {
+			if err := os.Chown(path, s.run.uid, s.run.gid); err != nil {
+				return err
+			}
+		}
+	}
+	config, err := os.OpenFile(filepath.Join(s.data(), "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if _, err := config.WriteString("ssl = on\n"); err != nil {
+		return errors.Join(err, config.Close())
+	}
+	return errors.Join(config.Close(), s.Stop(), s.Restart())
+}
+
 // Database makes a new, empty database and gives its connection string.
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
