@@ -200,17 +200,29 @@ func TestCloudEventsShared(t *testing.T) {
 
 // FuzzCloudEvents makes views of any bytes with any headers.
 func FuzzCloudEvents(f *testing.F) {
-	seed := appendHeaders(nil, [][2]string{{"ce_specversion", "1.0"}, {"ce_id", "i"}, {"ce_source", "s"}, {"ce_type", "t"}, {"content-type", "application/json"}})
+	seed := appendHeaders(nil, binaryHeaders())
 	f.Add([]byte(`{"x":1}`), seed)
 	f.Add([]byte(`{"specversion":"1.0","id":"i","source":"s","type":"t","data":{"x":1}}`), []byte(nil))
 	f.Add([]byte(`{"specversion":"1.0","id":"i","source":"s","type":"t","data_base64":"e30="}`), []byte{0})
+	f.Add([]byte(`{"x":1},"cloudevent":{},"y":{"z":2}`), seed)
+	f.Add([]byte(`{"x":[1}`), seed)
 	d := newDecoder(f, Format{Envelope: CloudEvents}, nil)
 	f.Fuzz(func(t *testing.T, value, list []byte) {
+		// Data is taken when it is JSON by itself, whatever is put behind it.
+		_, _, ok := oracleWalk(value)
+		_, reason := viewOf(t, d, raw{value: value, headers: binaryHeaders()})
+		if deep := oracleDepth(value) > 64; len(value) > 0 && !deep && ok != (reason == schemas.NoReason) {
+			t.Errorf("data is JSON %v, and %q", ok, reason)
+		}
 		var h headers
 		if h.read(list) {
 			checkEnvelope(t, d, raw{value: value, headers: headerList(&h)}, "cloudevent")
 		}
 	})
+}
+
+func binaryHeaders() [][2]string {
+	return [][2]string{{"ce_specversion", "1.0"}, {"ce_id", "i"}, {"ce_source", "s"}, {"ce_type", "t"}, {"content-type", "application/json"}}
 }
 
 // headerList gives the headers that were read.
