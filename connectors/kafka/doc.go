@@ -10,14 +10,43 @@
 //	err = events.Open(ctx, positions)
 //	chunk, err := events.Next(ctx)
 //
-// Connections, TLS, SASL, version negotiation and routing are kafka-go's
-// Transport. A fetch request goes through Transport.RoundTrip as well, but its
+// Version negotiation and routing are kafka-go's Transport. A fetch request goes through Transport.RoundTrip as well, but its
 // answer is read as one frame and taken apart here, because the client
 // library's own decoder hides where a batch ends, can be made to panic or to
 // allocate without bound by what is inside a batch, and hands over records of
 // aborted transactions.
 //
-// What it guarantees:
+// # Security
+//
+// Every connection is made by one function, which gives the client library one
+// that is encrypted and authenticated already, or none. What the options ask
+// for cannot be missing from one of them.
+//
+//   - TLS is 1.2 or newer. The broker's certificate must be signed by an
+//     authority of CAFile, or of the system without it, and be for ServerName,
+//     or without it for the host of the address that is dialled, which for all
+//     but the first brokers is the one that the cluster advertises.
+//   - CertFile and KeyFile are read for each connection, so that a renewed
+//     certificate is used without a restart; CAFile is read once. A key that
+//     group or others may read is refused, at the start and later.
+//   - PLAIN and OAUTHBEARER give the secret to the broker, so they need TLS.
+//     PlaintextOnLoopback lifts that for brokers named localhost or by a
+//     loopback address, and no such secret is sent to any other address, whatever
+//     the cluster advertises. SCRAM keeps the password to itself and may go
+//     without TLS; who listens can then still try passwords out.
+//   - Password and Token are asked for each authentication. Where the broker
+//     bounds how long one stands, it is renewed on the same connection after
+//     80 % of that time (KIP-368). Where it does not, a connection is replaced
+//     after 80 % of what its token had left.
+//
+// An error of this kind names the broker, its class and a cause in words of
+// this package; what a broker says about it is not repeated. tls_failed and
+// authentication_failed are logged as errors, once for each broker and cause.
+// Both are tried again: a start gives up after StartTimeout, a source, a ledger
+// or a group that runs waits until the certificate, the secret or the token is
+// right again. No secret is in an error, in a log or in what these types print.
+//
+// # Guarantees
 //
 //   - Only records of committed transactions are handed over; aborted records
 //     and transaction markers never are, yet the position passes them.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -87,19 +88,57 @@ func TestProducerPartitionsLikeJava(t *testing.T) {
 	}
 }
 
+// The client library's errors hold whole messages. None of them gets out,
+// whoever refuses a message and whatever is asked of the error.
 func TestProduceErrorsHoldNoMessage(t *testing.T) {
 	k := fake(t, kfake.NumBrokers(1))
 	topic(t, k, "x", 1, "delete")
+	refuse := int16(0)
+	k.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		res := r.ResponseKind().(*kmsg.ProduceResponse)
+		p := kmsg.NewProduceResponseTopicPartition()
+		message := canary
+		p.ErrorCode, p.ErrorMessage = refuse, &message
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic, rt.Partitions = "x", []kmsg.ProduceResponseTopicPartition{p}
+		res.Topics = append(res.Topics, rt)
+		return res, nil, refuse != 0
+	})
 	p := connect(t, k).Producer()
 	defer p.Close()
-	secret := []byte("secret " + strings.Repeat("s", 2<<20))
-	err := p.Produce(bounded(t), "x", nil, [][]byte{[]byte("fine"), secret})
-	if err == nil {
-		t.Fatal("two megabytes pass")
-	}
-	for _, form := range []string{"%v", "%+v", "%#v", "%q"} {
-		if text := fmt.Sprintf(form, err); strings.Contains(text, "secret") || len(text) > 1000 {
-			t.Errorf("%s shows the message", form)
-		}
+	large := []byte(canary + strings.Repeat("s", 2<<20))
+	small := []byte(canary)
+	for _, test := range []struct {
+		name        string
+		code        int16
+		topic       string
+		key, values []byte
+		want        string
+	}{
+		{"a value that the writer does not take", 0, "x", nil, large, "kafka: produce to x: a record is larger than the writer takes"},
+		{"a key that the writer does not take", 0, "x", large, nil, "kafka: produce to x: a record is larger than the writer takes"},
+		{"a value that the broker does not take", 10, "x", small, small, "kafka: produce to x: [10] Message Size Too Large: "},
+		{"a record that the broker does not take", 87, "x", small, small, "kafka: produce to x: [87] "},
+		{"a topic that is not there", 0, "y", small, small, "kafka: produce to y: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			refuse = test.code
+			err := p.Produce(bounded(t), test.topic, [][]byte{[]byte("fine"), test.key}, [][]byte{[]byte("fine"), test.values})
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Fatal(err)
+			}
+			var too kafkago.MessageTooLargeError
+			var some kafkago.WriteErrors
+			if errors.As(err, &too) || errors.As(err, &some) {
+				t.Error("the library's error can be had")
+			}
+			for _, form := range []string{"%v", "%+v", "%#v", "%q", "%x"} {
+				text := fmt.Sprintf(form, err)
+				if leaks(t, text); len(text) > 1000 {
+					t.Errorf("%s is long", form)
+				}
+			}
+		})
 	}
 }

@@ -91,7 +91,7 @@ func (s *Security) check(brokers []string) error {
 	}
 	for _, b := range brokers {
 		if host, _, err := net.SplitHostPort(b); err != nil || !loopback(host) {
-			return fmt.Errorf("security.plaintext_on_loopback: broker %s is not on a loopback address", b)
+			return fmt.Errorf("security.mechanism: %s without security.tls is for loopback addresses only, not for broker %s", s.Mechanism, b)
 		}
 	}
 	return nil
@@ -127,33 +127,6 @@ func (s *Security) checkMechanism() error {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// SecretFile reads a password from a file that nobody but its owner may read,
-// without the line's end, each time it is asked.
-func SecretFile(path string) func() (string, error) {
-	return func() (string, error) {
-		body, err := readPrivate(path)
-		if err != nil {
-			return "", err
-		}
-		secret := strings.TrimRight(string(body), "\r\n")
-		if secret == "" {
-			return "", fmt.Errorf("%s: is empty", path)
-		}
-		return secret, nil
-	}
-}
-
-// SecretEnv reads a password from an environment variable.
-func SecretEnv(name string) func() (string, error) {
-	return func() (string, error) {
-		secret := os.Getenv(name)
-		if secret == "" {
-			return "", fmt.Errorf("environment variable %s: is not set", name)
-		}
-		return secret, nil
-	}
 }
 
 const maxSecretBytes = 1 << 20

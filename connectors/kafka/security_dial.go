@@ -117,10 +117,13 @@ func (a *access) secure(ctx context.Context, raw net.Conn, address string) (*con
 	if !stop() && err == nil {
 		err = ctx.Err() // and with it the deadline, which is on the connection
 	}
-	if err != nil && ctx.Err() != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		err = &accessError{address, "no answer in time while the connection was made", unreachable}
+	switch {
+	case err == nil || ctx.Err() == nil:
+		return c, err
+	case errors.Is(ctx.Err(), context.Canceled):
+		return nil, ctx.Err()
 	}
-	return c, err
+	return nil, &accessError{address, "no answer in time while the connection was made", unreachable}
 }
 
 func (a *access) open(ctx context.Context, raw net.Conn, address string) (*conn, error) {
@@ -141,7 +144,7 @@ func (a *access) open(ctx context.Context, raw net.Conn, address string) (*conn,
 		return c, nil
 	}
 	if remote, ok := raw.RemoteAddr().(*net.TCPAddr); a.loopback && (!ok || !remote.IP.IsLoopback()) {
-		return nil, &accessError{address, "security.plaintext_on_loopback: it is not on a loopback address", denied}
+		return nil, &accessError{address, "security.mechanism: without security.tls it is for loopback addresses only", denied}
 	}
 	life, again, err := c.authenticate(ctx, min(versions[protocol.SaslAuthenticate], 1))
 	if err != nil {

@@ -1,8 +1,12 @@
 package kafka
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -90,8 +94,8 @@ func TestSASL(t *testing.T) {
 		t.Run(mechanism+" without a password", func(t *testing.T) {
 			var j journal
 			s := s
-			s.Password = SecretEnv("LUPA_TEST_ABSENT")
-			refusedBroker(t, connect(t, broker(t), secured(s, &j)), &j, denied, "security.password: environment variable LUPA_TEST_ABSENT: is not set")
+			s.Password = func() (string, error) { return "", errors.New("nobody has one") }
+			refusedBroker(t, connect(t, broker(t), secured(s, &j)), &j, denied, "security.password: nobody has one")
 		})
 		t.Run(mechanism+" with a password that it cannot carry", func(t *testing.T) {
 			var j journal
@@ -145,7 +149,7 @@ func TestPlaintextCredentialsStayOnLoopback(t *testing.T) {
 		received <- string(b[:n])
 	}()
 	_, err = c.access.secure(bounded(t), here, "far:9092")
-	if err == nil || err.Error() != "broker far:9092: authentication_failed: security.plaintext_on_loopback: it is not on a loopback address" {
+	if err == nil || err.Error() != "broker far:9092: authentication_failed: security.mechanism: without security.tls it is for loopback addresses only" {
 		t.Error(err)
 	}
 	if text := <-received; strings.Contains(text, "user") || strings.Contains(text, canary) {
@@ -349,7 +353,141 @@ func TestRenewalFails(t *testing.T) {
 	leaks(t, j.String())
 }
 
-// Requests that are under way are never mixed up with a renewal.
+// A broker may neither make SCRAM cost what it likes nor word what is logged.
+func TestScramBounds(t *testing.T) {
+	for challenge, want := range map[string]string{
+		"r=x,s=y,i=1048577":   "it demands too much work of SCRAM",
+		"r=x,s=y,i=many":      "it demands too much work of SCRAM",
+		"e=" + canary:         "it refuses the username or password",
+		"r=" + canary:         "it does not prove by SCRAM that it knows the password",
+		"r=x,s=y,i=4096":      "it does not prove by SCRAM that it knows the password", // not the nonce of this side
+		"v=" + canary + ",m=": "it does not prove by SCRAM that it knows the password",
+	} {
+		machine, _, err := secretMechanism{mechanismScram256, "user", password(canary)}.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := machine.Next(t.Context(), []byte(challenge)); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+// pipe is a connection whose other side has said everything already.
+type pipe struct {
+	net.Conn
+	said *bytes.Reader
+}
+
+func (p pipe) Read(b []byte) (int, error)  { return p.said.Read(b) }
+func (p pipe) Write(b []byte) (int, error) { return len(b), nil }
+func (p pipe) RemoteAddr() net.Addr        { return &net.TCPAddr{} }
+
+// Whatever a stranger answers, a connection is made or there is an error in
+// words of this side.
+func FuzzFirstAnswers(f *testing.F) {
+	greeting := "\x00\x00\x00\x10\x00\x00\x00\x01\x00\x00\x00\x00\x00\x01\x00\x24\x00\x00\x00\x02"
+	shaken := "\x00\x00\x00\x0a\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00"
+	taken := "\x00\x00\x00\x14\x00\x00\x00\x03\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\xe8"
+	f.Add([]byte(greeting + shaken + taken))
+	f.Add([]byte(greeting + "\x00\x00\x00\x13\x00\x00\x00\x02\x00\x21\x00\x00\x00\x01\x00\x07forgery"))
+	f.Add([]byte(greeting + shaken + "\x00\x00\x00\x15\x00\x00\x00\x03\x00\x3a\x00\x07forgery\x00\x00\x00\x00"))
+	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, said []byte) {
+		s := Security{Mechanism: mechanismPlain, Username: "user", Password: password(canary)}
+		a := &access{mechanism: s.mechanism(), log: slog.New(slog.DiscardHandler), trouble: map[string]string{}}
+		c, err := a.open(t.Context(), pipe{said: bytes.NewReader(said)}, "broker:1")
+		if (c == nil) == (err == nil) {
+			t.Fatal("both or neither")
+		}
+		if err == nil {
+			if !bytes.Contains(said, []byte{0, 0, 0, 3, 0, 0}) {
+				t.Error("authenticated by nobody")
+			}
+			return
+		}
+		var failed *accessError
+		if !errors.As(err, &failed) || len(failed.cause) > 200 || strings.Contains(failed.cause, "forgery") {
+			t.Error("words that are not this side's")
+		}
+		leaks(t, err.Error())
+	})
+}
+
+// recorder is a pipe that notes its deadline and how much was written.
+type recorder struct {
+	pipe
+	read, write time.Time
+	written     int
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.written += len(b)
+	return len(b), nil
+}
+
+func (r *recorder) SetDeadline(t time.Time) error {
+	r.read, r.write = t, t
+	return nil
+}
+
+func (r *recorder) SetReadDeadline(t time.Time) error {
+	r.read = t
+	return nil
+}
+
+func (r *recorder) SetWriteDeadline(t time.Time) error {
+	r.write = t
+	return nil
+}
+
+// A renewal waits for the answers that are under way, comes before the next
+// request, and leaves the deadlines as they were.
+func TestRenewalKeepsItsPlace(t *testing.T) {
+	const (
+		request = "\x00\x00\x00\x02ab"
+		answers = "\x00\x00\x00\x01a\x00\x00\x00\x01b"
+		shaken  = "\x00\x00\x00\x0a\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+		taken   = "\x00\x00\x00\x14\x00\x00\x00\x02\x00\x00\xff\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x03\xe8"
+	)
+	r := &recorder{pipe: pipe{said: bytes.NewReader([]byte(answers + shaken + taken))}}
+	s := Security{Mechanism: mechanismPlain, Username: "user", Password: password(canary)}
+	a := &access{mechanism: s.mechanism(), log: slog.New(slog.DiscardHandler), trouble: map[string]string{}}
+	c := &conn{Conn: r, r: bufio.NewReader(r), a: a, session: &session{again: true}}
+	write := func() {
+		t.Helper()
+		if _, err := c.Write([]byte(request)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deadline := time.Now().Add(time.Hour)
+	if err := c.SetReadDeadline(deadline); err != nil {
+		t.Fatal(err)
+	}
+	write()
+	c.session.due = time.Unix(1, 0)
+	write()
+	if c.serial != 0 || r.written != 2*len(request) {
+		t.Fatal("renewed while an answer was under way")
+	}
+	got := make([]byte, len(answers))
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != answers {
+		t.Fatalf("%q: %v", got, err)
+	}
+	before := r.written
+	write()
+	if c.serial != 2 || r.written <= before+len(request) {
+		t.Error("not renewed when nothing was under way")
+	}
+	if left := time.Until(c.session.due); left <= 0 || left > 800*time.Millisecond {
+		t.Errorf("renewed until %s", left)
+	}
+	if !r.read.Equal(deadline) || !r.write.IsZero() {
+		t.Errorf("deadlines %v and %v", r.read, r.write)
+	}
+}
+
+// Requests are told apart by their sizes, however they come.
 func TestFramesAreFollowed(t *testing.T) {
 	stream := []byte{0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 1, 9}
 	for size := 1; size <= len(stream); size++ {

@@ -151,30 +151,12 @@ func TestSecurityIsChecked(t *testing.T) {
 			}
 		})
 	}
-	for address, allowed := range map[string]bool{
-		"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "10.0.0.1:1": false, "broker:1": false, "localhost.example.com:1": false,
-	} {
-		s := Security{Mechanism: "PLAIN", Username: "u", Password: password("p"), PlaintextOnLoopback: true}
-		if _, err := New(Options{Brokers: []string{"127.0.0.1:9092", address}, Security: s}); (err == nil) != allowed {
-			t.Errorf("%s: %v", address, err)
-		}
-	}
 }
 
 func TestNothingPrintsASecret(t *testing.T) {
 	token := Token{Value: canary, Expires: time.Unix(1700000000, 0), Extensions: map[string]string{"extension": canary}}
-	secretFile := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secretFile, []byte(canary+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("LUPA_TEST_SECRET", canary)
-	for name, source := range map[string]func() (string, error){"file": SecretFile(secretFile), "environment": SecretEnv("LUPA_TEST_SECRET")} {
-		if got, err := source(); got != canary || err != nil {
-			t.Errorf("the secret of a %s is not read: %v", name, err)
-		}
-	}
 	o := Options{Brokers: []string{"127.0.0.1:9092"}, Security: Security{
-		TLS: true, Mechanism: "PLAIN", Username: "u", Password: SecretFile(secretFile),
+		TLS: true, Mechanism: "PLAIN", Username: "u", Password: password(canary),
 	}}
 	c, err := New(o)
 	if err != nil {
@@ -219,41 +201,91 @@ func TestNothingPrintsASecret(t *testing.T) {
 
 func staticTokens(t Token) any { return struct{ Token Token }{t} }
 
-func TestSecretsOfFiles(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "secret")
-	read := SecretFile(path)
-	for _, test := range []struct {
-		name, content string
-		mode          os.FileMode
-		want, err     string
-	}{
-		{"a line", "pass word\n", 0o600, "pass word", ""},
-		{"changed", "another\r\n", 0o400, "another", ""},
-		{"empty", "\n", 0o600, "", path + ": is empty"},
-		{"others may read it", canary, 0o604, "", path + ": mode is 0604, want 0600 or narrower: nobody but the owner may use it"},
-		{"too long", strings.Repeat("x", maxSecretBytes+1), 0o600, "", path + ": more than 1048576 bytes"},
+// The refusals of check are those of the configuration; these are of brokers
+// that New is given.
+func TestPlaintextSecretsAreForLoopback(t *testing.T) {
+	for address, allowed := range map[string]bool{
+		"127.0.0.1:1": true, "[::1]:1": true, "localhost:1": true, "10.0.0.1:1": false, "broker:1": false, "localhost.example.com:1": false,
 	} {
-		os.Remove(path)
-		if err := os.WriteFile(path, []byte(test.content), test.mode); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chmod(path, test.mode); err != nil {
-			t.Fatal(err)
-		}
-		got, err := read()
-		text := ""
-		if err != nil {
-			text = err.Error()
-		}
-		if got != test.want || text != test.err {
-			t.Errorf("%s: got %d bytes, %s", test.name, len(got), text)
+		s := Security{Mechanism: "PLAIN", Username: "u", Password: password("p"), PlaintextOnLoopback: true}
+		_, err := New(Options{Brokers: []string{"127.0.0.1:9092", address}, Security: s})
+		want := "kafka: security.mechanism: PLAIN without security.tls is for loopback addresses only, not for broker " + address
+		if (err == nil) != allowed || err != nil && err.Error() != want {
+			t.Errorf("%s: %v", address, err)
 		}
 	}
-	if _, err := SecretFile(dir)(); err == nil {
-		t.Error("a folder passes")
+}
+
+// A file that is not a private one is not read, whatever it is.
+func TestPrivateFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "key")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("x"), maxSecretBytes+1), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if _, err := SecretEnv("LUPA_TEST_ABSENT")(); err == nil || err.Error() != "environment variable LUPA_TEST_ABSENT: is not set" {
+	if _, err := readPrivate(path); err == nil || err.Error() != path+": more than 1048576 bytes" {
 		t.Error(err)
+	}
+	if err := os.Truncate(path, 10); err != nil {
+		t.Fatal(err)
+	}
+	if body, err := readPrivate(path); err != nil || len(body) != 10 {
+		t.Errorf("%d bytes: %v", len(body), err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []os.FileMode{0o604, 0o640, 0o620, 0o610, 0o601} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readPrivate(link); err == nil || !strings.Contains(err.Error(), "nobody but the owner") {
+			t.Errorf("%#o: %v", mode, err)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readPrivate(dir); err == nil || err.Error() != dir+": not a regular file" {
+		t.Error(err)
+	}
+}
+
+// Everything that can connect, or weaken a connection, stands where all of it
+// can be read at once.
+func TestConnectionsComeFromOnePlace(t *testing.T) {
+	allowed := map[string]string{
+		"kafkago.Transport{": "cluster.go", "kafkago.Dialer{": "cluster.go", "net.Dialer{": "security_dial.go", "tls.Client(": "security_dial.go",
+		"http.Transport{": "oauth_client.go", "http.Client{": "oauth_client.go", "tls.Config{": "security_tls.go oauth_client.go",
+		"net.Dial(": "", "tls.Dial": "", "DefaultDialer": "", "DefaultTransport": "", "DefaultClient": "", "InsecureSkipVerify": "",
+		"kafkago.Dial": "cluster.go", "kafkago.NewReader": "", "VerifyPeerCertificate": "", "KeyLogWriter": "",
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no files")
+	}
+	found := make(map[string]bool)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for word, where := range allowed {
+			if strings.Contains(string(text), word) {
+				found[word] = true
+				if !strings.Contains(" "+where+" ", " "+file+" ") {
+					t.Errorf("%s is in %s", word, file)
+				}
+			}
+		}
+	}
+	for word, where := range allowed {
+		if where != "" && !found[word] {
+			t.Errorf("%s is nowhere: the search does not work", word)
+		}
 	}
 }
