@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -114,6 +115,8 @@ func (w *crew) drop(name string) {
 			delete(w.held, p)
 		}
 	}
+	close(w.changed)
+	w.changed = make(chan struct{})
 }
 
 // leave closes a member and waits until it is gone.
@@ -157,6 +160,29 @@ func (w *crew) await(ctx context.Context, partitions int) error {
 		case <-changed:
 		case <-ctx.Done():
 			return fmt.Errorf("of %d partitions the members hold %s", partitions, text)
+		}
+	}
+}
+
+// expectOf waits until a member holds so many.
+func (w *crew) expectOf(name string, partitions int) {
+	w.t.Helper()
+	for ctx := bounded(w.t); ; {
+		w.mu.Lock()
+		changed, n := w.changed, 0
+		for _, who := range w.held {
+			if who == name {
+				n++
+			}
+		}
+		w.mu.Unlock()
+		if n == partitions {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			w.t.Fatalf("%s holds %d partitions, not %d", name, n, partitions)
 		}
 	}
 }
@@ -487,18 +513,22 @@ func TestStoppedMemberLosesItsPartitions(t *testing.T) {
 	t.Parallel()
 	k := groupFake(t)
 	topic(t, k, "x", 4, "delete")
-	child, says := startMember(t, k, "g")
+	loseStoppedMember(t, k, connect(t, k), "x", quick("g"))
+}
+
+func loseStoppedMember(t *testing.T, k brokers, c *Cluster, name string, o GroupOptions) {
+	child, says := startMember(t, k, name, o)
 	says("4")
-	w := newCrew(t, connect(t, k), quick("g"), "x")
+	w := newCrew(t, c, o, name)
 	w.join("here")
 	says("ended", "2")
-	w.take("there", nil) // nothing is known of what it holds
+	w.expectOf("here", 2)
 	if err := syscall.Kill(child, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
 	begun := time.Now()
 	w.expect(4)
-	if took := time.Since(begun); took > w.o.SessionTimeout+5*time.Second {
+	if took := time.Since(begun); took > o.SessionTimeout+10*time.Second {
 		t.Errorf("the partitions were free after %s", took)
 	}
 	if err := syscall.Kill(child, syscall.SIGCONT); err != nil {
@@ -509,10 +539,15 @@ func TestStoppedMemberLosesItsPartitions(t *testing.T) {
 
 // startMember runs a member in another process, which says how many partitions
 // it is given and when that has ended.
-func startMember(t *testing.T, k brokers, group string) (pid int, says func(lines ...string)) {
+func startMember(t *testing.T, k brokers, name string, o GroupOptions) (pid int, says func(lines ...string)) {
 	t.Helper()
+	options, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMemberProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), "LUPA_TEST_MEMBER="+group, "LUPA_TEST_BROKERS="+strings.Join(k.ListenAddrs(), ","))
+	cmd.Env = append(os.Environ(), "LUPA_TEST_MEMBER="+string(options), "LUPA_TEST_TOPIC="+name,
+		"LUPA_TEST_BROKERS="+strings.Join(k.ListenAddrs(), ","))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -550,15 +585,19 @@ func startMember(t *testing.T, k brokers, group string) (pid int, says func(line
 
 // TestMemberProcess is the other process.
 func TestMemberProcess(t *testing.T) {
-	group := os.Getenv("LUPA_TEST_MEMBER")
-	if group == "" {
+	options := os.Getenv("LUPA_TEST_MEMBER")
+	if options == "" {
 		return // not a child of another test
 	}
 	c, err := New(Options{Brokers: strings.Split(os.Getenv("LUPA_TEST_BROKERS"), ",")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := c.Group([]string{"x"}, quick(group))
+	var o GroupOptions
+	if err := json.Unmarshal([]byte(options), &o); err != nil {
+		t.Fatal("the options are none")
+	}
+	g, err := c.Group([]string{os.Getenv("LUPA_TEST_TOPIC")}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
