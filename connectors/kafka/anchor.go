@@ -83,6 +83,36 @@ func (c *client) clusterID(ctx context.Context, topics []string) (string, error)
 	return url.QueryEscape(res.ClusterID), nil
 }
 
+// identity tells a topic from its namesakes. It is zero where brokers are older
+// than Apache Kafka 2.8.
+type identity [16]byte
+
+// identities asks what the topics are.
+func (c *client) identities(ctx context.Context, topics []string) (map[string]identity, error) {
+	ids := make(map[string]identity)
+	i := inspector{client: c}
+	for _, t := range topics {
+		found, err := i.inspect(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		ids[t] = found.id
+	}
+	return ids, nil
+}
+
+// checkIdentity stands for checkAnchor where compaction writes batches anew.
+func (c *client) checkIdentity(ctx context.Context, p pipeline.Partition, next int64, want identity) error {
+	found, err := c.identities(ctx, []string{p.Topic})
+	if err != nil {
+		return err
+	}
+	if found[p.Topic] != want {
+		return &PositionError{Partition: p, Next: next, Start: -1, End: -1, Anchor: true}
+	}
+	return nil
+}
+
 // checkAnchor fetches the batch before the offset next and compares it with
 // the anchor. Where that was deleted, by retention as it seems, there is
 // nothing left to compare.

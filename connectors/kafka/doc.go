@@ -1,14 +1,17 @@
 // Package kafka reads events and the consent ledger from Kafka, and writes
 // what has to be written there.
 //
-// A Cluster is made once from Options; everything else comes from it. Events
-// is a worker's share of the event topics, Ledger follows the whole ledger
-// topic into a view and answers barriers, Producer writes.
+// A Cluster is made once from Options; everything else comes from it. Group
+// tells which partitions are this process's, Events reads them, Ledger follows
+// the whole ledger topic into a view and answers barriers, Producer writes.
 //
 //	cluster, err := kafka.New(kafka.Options{Brokers: []string{"broker:9092"}})
-//	events, err := cluster.Events([]string{"events"}, worker, workers)
+//	group, err := cluster.Group(topics, kafka.GroupOptions{ID: "lupa-marketing"})
+//	mine, err := group.Next(ctx)
+//	events, err := cluster.EventsOf(topics, mine.Partitions)
 //	err = events.Open(ctx, positions)
-//	chunk, err := events.Next(ctx)
+//	chunk, err := events.Next(ctx) // until mine.Ended()
+//	mine.Release()
 //
 // Version negotiation and routing are kafka-go's Transport. A fetch request goes through Transport.RoundTrip as well, but its
 // answer is read as one frame and taken apart here, because the client
@@ -56,7 +59,11 @@
 //   - On a topic that is not compacted every offset must be accounted for. A
 //     gap ends the run with an error that names it.
 //   - A position that the partition no longer has, or does not have yet, or
-//     whose anchor does not match, is an error. It is never reset.
+//     whose anchor does not match, is an error. It is never reset. An anchor
+//     names the cluster and the batch before the position. It is looked at
+//     again while reading goes on, after trouble and every few seconds, before
+//     more is handed over: so a topic that is made anew is found out.
+//   - Records that killed three processes are refused, where a Breaker is used.
 //   - Ledger.Barrier returns only once the view has applied every record that
 //     was acknowledged before the call, in partitions that are new as well. It
 //     waits for the high watermarks while only committed records are applied,
@@ -72,8 +79,12 @@
 // can be, and LedgerOptions.Strict rules the former out, where two in-sync
 // replicas are required.
 //
-// Positions are kept by the caller; nothing is committed to Kafka and there is
-// no consumer group. Errors and logs name topic, partition and offset, never a
+// Positions are kept by the caller; nothing is committed to Kafka. A group only
+// says who should work: a member that was stopped and wakes up may go on for one
+// heartbeat with partitions that are another's by then, so a sink must refuse
+// what it commits. What is not under a checksum in Kafka's protocol, the list of
+// aborted transactions above all, is as sound as the connection: TLS makes it
+// so. Errors and logs name topic, partition and offset, never a
 // key or a value. Brokers must be Apache Kafka 2.1 or newer, or speak its
 // Fetch v9.
 package kafka

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -176,7 +177,10 @@ func (e *Events) look(ctx context.Context, c *client) (at landscape, err error) 
 		if at.last, err = c.offsets(ctx, at.parts, logEnd); err != nil {
 			return err
 		}
-		at.compacted, err = c.compacted(ctx, e.topics)
+		if at.compacted, err = c.compacted(ctx, e.topics); err != nil {
+			return err
+		}
+		at.ids, err = c.identities(ctx, slices.Sorted(maps.Keys(at.compacted)))
 		return err
 	})
 	return at, err
@@ -189,6 +193,7 @@ type landscape struct {
 	cluster     string
 	first, last map[pipeline.Partition]int64
 	compacted   map[string]bool
+	ids         map[string]identity // of the compacted topics
 }
 
 // begin has the fetcher read from where each partition is to go on.
@@ -207,7 +212,8 @@ func (e *Events) begin(ctx context.Context, c *client, f *fetcher, at landscape,
 		}
 		positions[p] = next
 		f.add(p, next, strict)
-		f.parts[len(f.parts)-1].last = last
+		read := f.parts[len(f.parts)-1]
+		read.last, read.topic = last, at.ids[p.Topic]
 	}
 	e.name = at.cluster
 	e.mu.Lock()

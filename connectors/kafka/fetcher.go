@@ -68,6 +68,7 @@ type partition struct {
 
 	edge    bool      // next is where a batch ends, so that the next begins there
 	last    anchor    // the batch before next
+	topic   identity  // of a compacted topic, if it is known
 	proved  time.Time // when last was still there
 	suspect bool      // there was trouble since
 	start   int64     // of the log, as the last answer told

@@ -115,16 +115,21 @@ func (fl *flight) run(ctx context.Context, c *client) {
 	}
 }
 
-// doubt looks again at the batch before an answer's first if there is reason
-// to.
+// doubt looks again at the batch before an answer's first, or at the topic, if
+// there is reason to.
 func (fl *flight) doubt(ctx context.Context, c *client, p *partition, at int64, s *surveyed) {
 	if len(s.sound) == 0 {
 		return
 	}
 	s.last = lastOf(s.sound)
 	strange := p.edge && firstOf(s.sound) < at
-	if p.strict && p.last.known && (strange || p.doubtful(&s.fetched, fl.prove, time.Now())) {
+	switch {
+	case !strange && !p.doubtful(&s.fetched, fl.prove, time.Now()):
+	case p.strict && p.last.known:
 		s.doubt = c.checkAnchor(ctx, p.id, at, p.last)
+		s.proved = s.doubt == nil
+	case p.topic != identity{}:
+		s.doubt = c.checkIdentity(ctx, p.id, at, p.topic)
 		s.proved = s.doubt == nil
 	}
 	if strange && s.doubt == nil {

@@ -107,18 +107,21 @@ func TestPositionsNameTheirCluster(t *testing.T) {
 func TestTopicMadeAgainWhileReading(t *testing.T) {
 	for _, test := range []struct {
 		name    string
+		policy  string
 		records int // in the new topic; the old one had 10
 		quiet   bool
 		want    string
 	}{
-		{"shorter", 5, false, "x/0: offset 10 is past the end 5: the topic was recreated or truncated"},
-		{"longer", 25, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
-		{"longer, and no request in between saw it", 25, true, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"compacted", "compact", 25, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"compacted, and no request in between saw it", "compact", 25, true, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"shorter", "delete", 5, false, "x/0: offset 10 is past the end 5: the topic was recreated or truncated"},
+		{"longer", "delete", 25, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"longer, and no request in between saw it", "delete", 25, true, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k := fake(t, kfake.NumBrokers(1))
-			topic(t, k, "x", 1, "delete")
-			put(t, producer(t, k), "x", 0, words(10, "old")...)
+			topic(t, k, "x", 1, test.policy)
+			keyed(t, k, words(10, "old"))
 			e := open(t, connect(t, k), nil, "x")
 			collect(t, e, map[int32]int64{0: 10})
 			if test.quiet {
@@ -136,8 +139,8 @@ func TestTopicMadeAgainWhileReading(t *testing.T) {
 					t.Fatal(c, err)
 				}
 			}
-			topic(t, k, "x", 1, "delete")
-			put(t, producer(t, k), "x", 0, words(test.records, "new")...)
+			topic(t, k, "x", 1, test.policy)
+			keyed(t, k, words(test.records, "new"))
 			n, err := readUntilError(t, e)
 			if n != 0 || err == nil || err.Error() != "kafka: events: "+test.want {
 				t.Errorf("%d messages before %v", n, err)
@@ -207,5 +210,17 @@ func TestProofOfWhatRetentionDeleted(t *testing.T) {
 	put(t, p, "x", 0, words(2, "w")...)
 	if d := cmp.Diff(messagesFrom(10, words(2, "w")...), collect(t, e, map[int32]int64{0: 12})[0]); d != "" {
 		t.Error(d)
+	}
+}
+
+// keyed writes one record of each value, under a key of its own.
+func keyed(t *testing.T, k brokers, values []string) {
+	t.Helper()
+	var list []*kgo.Record
+	for _, v := range values {
+		list = append(list, &kgo.Record{Topic: "x", Key: []byte(v), Value: []byte(v)})
+	}
+	if err := producer(t, k).ProduceSync(bounded(t), list...).FirstErr(); err != nil {
+		t.Fatal(err)
 	}
 }
