@@ -51,6 +51,7 @@ func (l *Ledger) await(ctx context.Context, w *wait) (pipeline.Vector, error) {
 			answered = true
 		case <-late.C:
 			l.stall(ctx, w)
+			late.Reset(l.o.Stall)
 		case <-l.stopped:
 			return nil, fmt.Errorf("kafka: ledger: %w", l.Err())
 		case <-ctx.Done():
@@ -70,6 +71,7 @@ func (l *Ledger) await(ctx context.Context, w *wait) (pipeline.Vector, error) {
 		case <-l.stopped:
 		case <-late.C:
 			l.stall(ctx, w)
+			late.Reset(l.o.Stall)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("kafka: ledger barrier: %w", ctx.Err())
 		}
@@ -136,6 +138,7 @@ func (l *Ledger) answer(ctx context.Context) {
 		q.ends, q.err = l.ends(ctx)
 		if errors.Is(q.err, errRecreated) || errors.Is(q.err, errShrunk) {
 			l.stop(q.err)
+			l.cancel() // what is there now is not for the view
 		}
 		close(q.done)
 	}
@@ -253,12 +256,13 @@ func (l *Ledger) survey(ctx context.Context) (map[pipeline.Partition]leader, err
 			known++
 		}
 	}
-	if known < len(l.parts) {
-		// A broker that has just started may not have heard of all yet.
-		if l.shrunk++; l.shrunk >= shrunkTries {
-			return nil, fmt.Errorf("topic %s: %d of %d %w", l.topic, len(l.parts)-known, len(l.parts), errShrunk)
+	if gone := len(l.parts) - known; gone > 0 {
+		// A broker that has just started may not have heard of all. The same
+		// topic cannot have lost any, but whether it is cannot always be told.
+		if l.shrunk++; l.shrunk >= shrunkTries && now.id == none {
+			return nil, fmt.Errorf("topic %s: %d of %d %w", l.topic, gone, len(l.parts), errShrunk)
 		}
-		return nil, fmt.Errorf("topic %s: %d of %d partitions are missing: %w", l.topic, len(l.parts)-known, len(l.parts), kafkago.LeaderNotAvailable)
+		return nil, fmt.Errorf("topic %s: %d of %d partitions are not known: %w", l.topic, gone, len(l.parts), kafkago.LeaderNotAvailable)
 	}
 	l.shrunk = 0
 	if len(now.leaders) == known {

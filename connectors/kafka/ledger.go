@@ -59,7 +59,8 @@ type LedgerOptions struct {
 	Progress func(done, total int64)
 }
 
-// shrunkTries is how many answers in a row must leave out a partition.
+// shrunkTries is how many answers in a row must leave out a partition to prove
+// that it is gone, where topics have no identity.
 const shrunkTries = 5
 
 // Ledger follows a whole ledger topic into a view.
@@ -104,7 +105,7 @@ type Ledger struct {
 	waited     time.Duration
 	stalls     int64
 	stalled    map[*wait]struct{} // waiting for longer than Stall
-	said       bool               // that there are such, and none has passed
+	said       uint8              // why, since the last that has passed
 }
 
 var _ pipeline.Ledger = (*Ledger)(nil)
@@ -214,15 +215,15 @@ func (r *replay) done(applied pipeline.Vector) bool {
 func (l *Ledger) replay(ctx context.Context, r *replay) error {
 	w := &wait{what: "ledger replay", began: l.now()}
 	moved := w.began
-	for waits := false; !r.done(l.applied); {
+	for !r.done(l.applied) {
 		switch some, err := l.step(ctx); {
 		case err != nil:
 			l.over(w, err)
 			return err
 		case some:
 			moved = l.now()
-		case !waits && l.now().Sub(moved) >= l.o.Stall:
-			waits = true
+		case l.now().Sub(moved) >= l.o.Stall:
+			moved = l.now()
 			l.stall(ctx, w)
 		}
 	}

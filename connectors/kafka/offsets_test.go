@@ -22,6 +22,8 @@ func TestOffsetsPassWholeOrNotAtAll(t *testing.T) {
 		{"an error without one", []listoffsets.ResponsePartition{{Partition: 0, Offset: 3}, {Partition: 1, ErrorCode: 78, Offset: -1}}, false},
 		{"no error and no offset", []listoffsets.ResponsePartition{{Partition: 0, Offset: 3}, {Partition: 1, Offset: -1}}, false},
 		{"one left out", []listoffsets.ResponsePartition{{Partition: 0, Offset: 3}}, false},
+		{"twice", []listoffsets.ResponsePartition{{Partition: 0, Offset: 3}, {Partition: 0, Offset: 2}, {Partition: 1}}, false},
+		{"nothing", nil, false},
 		{"another partition", []listoffsets.ResponsePartition{{Partition: 0, Offset: 3}, {Partition: 2, Offset: 3}}, false},
 	} {
 		res := &listoffsets.Response{Topics: []listoffsets.ResponseTopic{{Topic: "x", Partitions: test.list}}}

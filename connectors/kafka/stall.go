@@ -58,10 +58,10 @@ func (l *Ledger) Stalls() int64 {
 	return l.stalls
 }
 
-// Age is the longest time since a partition's last record was applied, whoever
-// wrote it: what acknowledged records it may miss of a leader that was replaced
-// without knowing are no older. It counts from the end of the replay, or from
-// when a partition was added, and is 0 before.
+// Age is the longest time since a partition's last record was applied. A leader
+// that was replaced without knowing can keep from the view only what was
+// acknowledged within it. It counts from the end of the replay, or from when a
+// partition was added, and is 0 before.
 func (l *Ledger) Age() time.Duration {
 	now := l.now()
 	l.mu.Lock()
@@ -123,22 +123,35 @@ type wait struct {
 	began time.Time
 }
 
-// stall notes that w has waited too long. The first to do so since a barrier
-// passed says so, and what is waited for.
+// stall notes that w has waited too long. Each kind of reason is logged once
+// until a barrier passes again.
 func (l *Ledger) stall(ctx context.Context, w *wait) {
 	now := l.now()
 	l.mu.Lock()
-	l.stalls++
-	l.stalled[w] = struct{}{}
-	said := l.said
-	l.said = true
+	if _, known := l.stalled[w]; !known {
+		l.stalls++
+		l.stalled[w] = struct{}{}
+	}
 	g := l.lag(now)
+	kinds := g.kinds()
+	said := kinds&^l.said == 0
+	l.said |= kinds
 	l.mu.Unlock()
 	if said {
 		return
 	}
 	l.log.Warn(w.what+" has stalled", "topic", l.topic, "after", l.o.Stall, "unknown_end", numbers(g.unknown),
 		"behind", numbers(g.behind), "open_transaction", numbers(l.heldBack(ctx, g.behind)), "stale", numbers(g.stale))
+}
+
+// kinds is a bit for each kind of reason to wait.
+func (g lag) kinds() (kinds uint8) {
+	for i, parts := range [][]pipeline.Partition{g.unknown, g.behind, g.stale} {
+		if len(parts) > 0 {
+			kinds |= 1 << i
+		}
+	}
+	return kinds
 }
 
 // heldBack gives the partitions in which an open transaction stands before
@@ -166,9 +179,9 @@ func (l *Ledger) over(w *wait, err error) {
 	took := l.now().Sub(w.began)
 	l.mu.Lock()
 	delete(l.stalled, w)
-	again := err == nil && l.said && len(l.stalled) == 0
+	again := err == nil && l.said != 0 && len(l.stalled) == 0
 	if again {
-		l.said = false
+		l.said = 0
 	}
 	l.mu.Unlock()
 	if again {
