@@ -29,7 +29,7 @@
 //   - An erasure is about the identifier, whichever key it came under. No
 //     version, tombstone or later record undoes it.
 //   - A message of which nobody can say whom it concerns is an error, and the
-//     reader stops.
+//     reader stops. A marker is about nobody and says nothing.
 //
 // The same records in any order of delivery make the same decisions; only
 // tombstones and values that cannot be read depend on what came before them.

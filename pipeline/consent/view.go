@@ -62,6 +62,7 @@ type Stats struct {
 	Records         int64 // records applied, links among them
 	Links           int64 // link records
 	Tombstones      int64
+	Markers         int64 // messages about nobody
 	Unreadable      int64 // values that could not be read and denied their key
 	Duplicates      int64 // records that said nothing new
 	Late            int64 // records that came after a higher version
@@ -113,6 +114,7 @@ type action uint8
 
 const (
 	ignore action = iota // a purpose that no contract can name
+	mark                 // a marker, which is about nobody
 	add
 	addEvery // what takes back something under such a purpose: everything, then
 	link
@@ -138,9 +140,9 @@ const perLock = 1024
 var errNobody = errors.New("principal cannot be read")
 
 // Apply takes a batch of ledger messages in the order of their offsets; a nil
-// value is a tombstone, a key may be nil where the value says it all. It gives
-// how many were applied: all of them, or those before the message that err is
-// about. Stages see each message whole or not at all, and every message of the
+// value is a tombstone, a key may be nil where the value says it all. Markers are
+// counted, and nothing else. It gives how many were applied: all of them, or
+// those before the message that err is about. Stages see each message whole or not at all, and every message of the
 // batch once Apply has returned.
 func (v *View) Apply(keys, values [][]byte) (n int, err error) {
 	if len(keys) != len(values) {
@@ -179,6 +181,9 @@ func (v *View) applyAll(n int, read func(int) (change, error)) (int, error) {
 
 // read makes a change of one message.
 func (v *View) read(key, value []byte) (change, error) {
+	if schemas.IsMarker(key) || len(key) == 0 && schemas.IsMarker(value) {
+		return change{action: mark}, nil
+	}
 	if value == nil {
 		r, err := schemas.ParseRecordKey(key)
 		if err != nil {
@@ -308,6 +313,8 @@ func (v *View) change(c *change, n *node) {
 	case ignore:
 		stats.Records++
 		stats.UnknownPurposes++
+	case mark:
+		stats.Markers++
 	case link:
 		stats.Records++
 		stats.Links++

@@ -3,6 +3,7 @@ package consent
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -228,6 +229,82 @@ func TestApplyErrors(t *testing.T) {
 		if n, err := v.ApplyRecords([]schemas.Record{of(user("a"), grant(email, 1)).Record, r}); n != 1 || err == nil {
 			t.Errorf("%s: applied %d: %v", name, n, err)
 		}
+	}
+}
+
+// TestMarkers: a message about nobody is counted and changes nothing, whatever
+// is broken in it, and the reader goes on.
+func TestMarkers(t *testing.T) {
+	const marker = `{"marker":"heart.beat-1_A"}`
+	_, record := of(user("a"), withdraw(email, 9)).message()
+	var m messages
+	m.say(of(user("a"), grant(email, 1)))
+	for _, value := range [][]byte{[]byte(marker), nil, {}, []byte("{"), []byte(`{"marker":"another"}`), record} {
+		m.add(marker, value)
+	}
+	m.add("", []byte(marker))
+	m.keys, m.values = append(m.keys, nil), append(m.values, []byte(marker))
+	v := newView(t, Options{})
+	if n, err := v.Apply(m.keys, m.values); n != len(m.keys) || err != nil {
+		t.Fatalf("applied %d of %d: %v", n, len(m.keys), err)
+	}
+	want := Stats{Identifiers: 1, Subjects: 1, Records: 1, Markers: 8}
+	if diff := cmp.Diff(want, v.Stats()); diff != "" || v.Fault() != "" {
+		t.Errorf("fault %q, stats (-want +got):\n%s", v.Fault(), diff)
+	}
+	if d := decideRows(t, v, contract(), row{time: 5, user: "a"}); d[0].Reason != schemas.ConsentGiven {
+		t.Errorf("a marker made it %s", d[0].Reason)
+	}
+	// What only looks like one is a message as any other.
+	var others messages
+	others.add("user_id:a|direct_marketing_email", []byte(marker))
+	others.add("user_id:a|analytics", []byte(`{"marker":"a","sequence":1}`))
+	if _, err := v.Apply(others.keys, others.values); err != nil {
+		t.Fatal(err)
+	}
+	if s := v.Stats(); s.Markers != 8 || s.Unreadable != 2 {
+		t.Errorf("%d markers and %d unreadable, want 8 and 2", s.Markers, s.Unreadable)
+	}
+	for _, key := range []string{`{"marker":"a"}x`, `{"marker":"a\"}`} {
+		if n, err := v.Apply([][]byte{[]byte(key)}, [][]byte{nil}); n != 0 || err == nil {
+			t.Errorf("%s: a tombstone of nobody was applied", key)
+		}
+	}
+}
+
+// TestStatsWhileApplying: counts and fault can be asked for at any time, and
+// whoever sees that something could not be read is told why.
+func TestStatsWhileApplying(t *testing.T) {
+	v := newView(t, Options{})
+	var asking sync.WaitGroup
+	stop := make(chan struct{})
+	asking.Go(func() {
+		for seen := int64(0); ; {
+			n := v.Stats().Unreadable
+			if n < seen || n > 0 && v.Fault() == "" {
+				t.Errorf("%d unreadable after %d, because %q", n, seen, v.Fault())
+				return
+			}
+			seen = n
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for i := range 500 {
+		var m messages
+		m.add(fmt.Sprintf("user_id:u%d|analytics", i), []byte("{"))
+		m.say(of(user(fmt.Sprint("u", i)), grant(email, 1)))
+		if _, err := v.Apply(m.keys, m.values); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	asking.Wait()
+	if n := v.Stats().Unreadable; n != 500 {
+		t.Errorf("%d unreadable, want 500", n)
 	}
 }
 
