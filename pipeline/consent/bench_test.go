@@ -117,6 +117,9 @@ func BenchmarkStage(b *testing.B) {
 				if err := stage.Apply(b.Context(), batches[i%len(batches)]); err != nil {
 					b.Fatal(err)
 				}
+				if i%len(batches) == len(batches)-1 {
+					stage.Hold().(*Held).Release()
+				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/row")
 		})
@@ -150,9 +153,9 @@ func BenchmarkFind(b *testing.B) {
 		tokens[i] = cheap{}.Token(schemas.UserID, []byte(benchName(n)))
 	}
 	const size = 1024
-	out := make([]*node, size)
+	ids, out := make([]int32, size), make([]*node, size)
 	for name, find := range map[string]func([]schemas.Token){
-		"table": func(t []schemas.Token) { v.store.index.find(&v.store.nodes, t, out) },
+		"table": func(t []schemas.Token) { v.store.index.find(&v.store.nodes, t, ids, out) },
 		"map": func(t []schemas.Token) {
 			for i := range t {
 				out[i] = asMap[t[i]]

@@ -3,7 +3,8 @@
 // and a Stage that joins batches of events with the view.
 //
 // The common case: NewView once, View.Apply for every batch that the ledger
-// reader fetched, and one Stage a worker. Views and stages work at once.
+// reader fetched, one Stage a worker, and before a commit a Recheck of what the
+// stages held. All of them work at once.
 //
 // # Records
 //
@@ -51,4 +52,13 @@
 // over all identifiers of all subjects that a row names. A subject that grows
 // beyond Options.MaxLinked identifiers is the mark of a shared or broken one:
 // its rows are denied as without a record (or erased), and counted.
+//
+// # Until the commit
+//
+// What was decided may be out of date before it is committed. So a stage holds
+// the rows that it kept, and the view keeps a journal of the identifiers that
+// changed. Held.Recheck decides those rows again that name one of them, or
+// somebody who is linked with one, just as they were decided at first. After it
+// a row stands only if it would be kept now. When the journal does not reach
+// back to the first decision, every row is decided again.
 package consent

@@ -101,8 +101,9 @@ func contract() *schemas.Contract {
 	}
 }
 
-// row is one event; empty texts are null, and so is the time of noTime. A
-// message that was told at 0 has no time of its own.
+// row is one event; empty texts are null, and so is the time of noTime, which is
+// a day where the contract says so. A message that was told at 0 has no time of
+// its own.
 type row struct {
 	time                int64
 	user, anon, contact string
@@ -120,7 +121,13 @@ var rowSchema = arrow.NewSchema([]arrow.Field{
 }, nil)
 
 func batch(mem memory.Allocator, c *schemas.Contract, rows ...row) *pipeline.Batch {
-	b := array.NewRecordBuilder(mem, rowSchema)
+	schema := rowSchema
+	if c.Fields[timeColumn].Type == schemas.Date {
+		fields := rowSchema.Fields()
+		fields[timeColumn].Type = arrow.FixedWidthTypes.Date32
+		schema = arrow.NewSchema(fields, nil)
+	}
+	b := array.NewRecordBuilder(mem, schema)
 	defer b.Release()
 	text := func(column int, value string) {
 		if f := b.Field(column).(*array.BinaryViewBuilder); value == "" {
@@ -131,10 +138,11 @@ func batch(mem memory.Allocator, c *schemas.Contract, rows ...row) *pipeline.Bat
 	}
 	offsets, times := make([]int64, len(rows)), make([]int64, len(rows))
 	for i, r := range rows {
-		if f := b.Field(timeColumn).(*array.TimestampBuilder); r.time == noTime {
-			f.AppendNull()
-		} else {
-			f.Append(arrow.Timestamp(r.time))
+		switch f := b.Field(timeColumn).(type) {
+		case *array.TimestampBuilder:
+			f.AppendValues([]arrow.Timestamp{arrow.Timestamp(r.time)}, []bool{r.time != noTime})
+		case *array.Date32Builder:
+			f.AppendValues([]arrow.Date32{arrow.Date32(r.time)}, []bool{r.time != noTime})
 		}
 		text(userColumn, r.user)
 		text(anonColumn, r.anon)

@@ -43,6 +43,7 @@ func (s *store) link(a, b int32) {
 		s.nodes.at(id).closure = into
 		if large.capped != nil {
 			large.learn(s.timeline(s.nodes.at(id)))
+			s.journal.note(id)
 		}
 	}
 	switch {
@@ -53,6 +54,7 @@ func (s *store) link(a, b int32) {
 		return
 	case large.capped == nil:
 		large.members = append(large.members, small.members...)
+		s.journal.note(a) // of whose subject b is now too
 	}
 	*small = closure{}
 	s.spare = append(s.spare, from)
@@ -75,11 +77,13 @@ func (s *store) closureOf(id int32) int32 {
 	return c
 }
 
-// seal lets go of the members of a closure and denies all of them.
+// seal lets go of the members of a closure and denies all of them. It is the
+// last time that anybody can say who they are.
 func (s *store) seal(c *closure) {
 	c.capped = Timeline(nil).deny(everyPurpose)
 	for _, id := range c.members {
 		c.learn(s.timeline(s.nodes.at(id)))
+		s.journal.note(id)
 	}
 	c.members = nil
 	s.capped++
@@ -117,17 +121,34 @@ func (s *store) lines(n *node, lines []Timeline) ([]Timeline, bool) {
 	return lines, false
 }
 
+// gather appends the lines of the first node and every step-th after it, but for
+// those that are nil. A line that comes twice changes no decision.
+func (s *store) gather(nodes []*node, step int, lines []Timeline) (_ []Timeline, capped bool) {
+	for at := 0; at < len(nodes); at += step {
+		if n := nodes[at]; n != nil {
+			var c bool
+			lines, c = s.lines(n, lines)
+			capped = capped || c
+		}
+	}
+	return lines, capped
+}
+
 // denyLink denies both ends of a link that could not be read until it can.
 func (s *store) denyLink(a, b int32) {
 	for _, end := range [...][2]int32{{a, b}, {b, a}} {
 		n := s.nodes.at(end[0])
 		s.close(n, s.open(n).denyLink(end[1]))
+		s.journal.note(end[0])
 	}
 }
 
 func (s *store) liftLink(a, b int32) {
 	for _, end := range [...][2]int32{{a, b}, {b, a}} {
 		n := s.nodes.at(end[0])
-		s.close(n, s.timeline(n).liftLink(end[1]))
+		before := n.count
+		if s.close(n, s.timeline(n).liftLink(end[1])); n.count != before {
+			s.journal.note(end[0])
+		}
 	}
 }

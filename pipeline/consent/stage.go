@@ -23,13 +23,19 @@ import (
 // So must the first and the last moment of an event time that is only a day. A
 // batch that cannot be decided as a whole is an error, and is left without
 // verdicts.
+//
+// It is a pipeline.Rechecker: it holds the rows that it kept until Hold is
+// called, which must be now and then.
 type Stage struct {
 	view   *View
 	tokens Tokens
 	plans  map[*schemas.Contract]*plan
+	held   *Held // since the last Hold
 
-	tokenBuf []schemas.Token
-	nodes    [][]*node // by lookup, then by row
+	tokenBuf []schemas.Token // by lookup, then by row
+	ids      []int32         // the nodes of the tokens
+	nodes    []*node
+	when     []moments
 	lines    []Timeline
 	seen     schemas.Reason // keeps the loads of touch alive
 }
@@ -52,7 +58,8 @@ type lookup struct {
 // NewStage makes the stage of one worker. The tokens must be those that the
 // view's are.
 func NewStage(view *View, tokens Tokens) *Stage {
-	return &Stage{view: view, tokens: tokens, plans: map[*schemas.Contract]*plan{}}
+	held := &Held{view: view, spare: &spare{}}
+	return &Stage{view: view, tokens: tokens, plans: map[*schemas.Contract]*plan{}, held: held}
 }
 
 // Apply decides every row of b. Every row is decided on the view as it is at
@@ -83,48 +90,28 @@ func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
 		s.tokens.Tokens(l.kind, column, dst)
 	}
 	b.Verdicts, b.Reasons, b.Granted = resize(b.Verdicts, n), resize(b.Reasons, n), resize(b.Granted, n)
-	s.decide(b, p, times)
+	s.when = resize(s.when, n)
+	momentsOf(times, b.Times, s.when)
+	kept, decided := s.decide(b, p)
+	s.keep(b, p, kept, decided)
 	return nil
 }
 
 // decide holds the view for as long as the lookups and decisions of one batch
-// take.
-func (s *Stage) decide(b *pipeline.Batch, p *plan, times arrow.Array) {
+// take. It gives the number of rows that are kept, and the moment of the view.
+func (s *Stage) decide(b *pipeline.Batch, p *plan) (kept int, decided moment) {
 	n := len(b.Verdicts)
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
-	for len(s.nodes) < len(p.lookups) {
-		s.nodes = append(s.nodes, nil)
-	}
 	store := &s.view.store
-	for i := range p.lookups {
-		s.nodes[i] = resize(s.nodes[i], n)
-		store.index.find(&store.nodes, s.tokenBuf[i*n:(i+1)*n], s.nodes[i])
-		s.seen |= store.touch(s.nodes[i])
-	}
-	stamps, _ := times.(*array.Timestamp)
-	days, _ := times.(*array.Date32)
+	s.ids, s.nodes = resize(s.ids, len(s.tokenBuf)), resize(s.nodes, len(s.tokenBuf))
+	store.index.find(&store.nodes, s.tokenBuf, s.ids, s.nodes)
+	s.seen |= store.touch(s.nodes)
 	var capped int64
 	for row := range n {
-		lines, isCapped := s.gather(store, row, len(p.lookups))
-		first := beginning
-		if stamps != nil && stamps.IsValid(row) {
-			first = int64(stamps.Value(row))
-		}
-		last := first
-		if days != nil && days.IsValid(row) {
-			first, last = bounds(days.Value(row))
-		}
-		d := p.decide(lines, first)
-		if last != first {
-			d = d.and(p.decide(lines, last))
-		}
-		if b.Times != nil {
-			// A time of 0 or less is that of a producer without a clock.
-			if told := b.Times[row]; told > 0 && told+tick < last {
-				d = d.and(p.decide(lines, told+tick))
-			}
-		}
+		lines, isCapped := store.gather(s.nodes[row:], n, s.lines[:0])
+		s.lines = lines
+		d := p.decide(lines, &s.when[row])
 		if isCapped {
 			capped++
 		}
@@ -132,6 +119,7 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan, times arrow.Array) {
 		switch d.Reason {
 		case schemas.ConsentGiven:
 			b.Verdicts[row] = pipeline.KeepRow
+			kept++
 		case schemas.Erased:
 			b.Verdicts[row] = pipeline.DropRow
 		default:
@@ -141,21 +129,7 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan, times arrow.Array) {
 	if capped > 0 {
 		s.view.cappedRows.Add(capped)
 	}
-}
-
-// gather collects the timelines of everything that a row names. One that
-// comes twice changes no decision.
-func (s *Stage) gather(store *store, row, lookups int) (lines []Timeline, capped bool) {
-	lines = s.lines[:0]
-	for _, nodes := range s.nodes[:lookups] {
-		if n := nodes[row]; n != nil {
-			var c bool
-			lines, c = store.lines(n, lines)
-			capped = capped || c
-		}
-	}
-	s.lines = lines
-	return lines, capped
+	return kept, store.moment()
 }
 
 // plan gives the plan of a contract, made once.
@@ -193,23 +167,6 @@ func (s *Stage) plan(c *schemas.Contract) (*plan, error) {
 	return p, nil
 }
 
-// tick is how much too early a message time may be: Kafka cuts it to the
-// millisecond.
-const tick = 999
-
-func (p *plan) decide(lines []Timeline, at int64) Decision {
-	return Decide(lines, at, p.need, p.also, p.policy)
-}
-
-// bounds gives the first and the last moment of a day.
-func bounds(date arrow.Date32) (first, last int64) {
-	const length = 24 * 60 * 60 * 1_000_000
-	if day := int64(date); day > beginning/length && day < now/length {
-		return day * length, (day+1)*length - 1
-	}
-	return beginning, now
-}
-
 // times gives the event times of a batch.
 func (p *plan) times(b *pipeline.Batch) (arrow.Array, error) {
 	if b.Raw == nil || int(b.Raw.NumCols()) != len(b.Contract.Fields) {
@@ -221,6 +178,17 @@ func (p *plan) times(b *pipeline.Batch) (arrow.Array, error) {
 		return nil, fmt.Errorf("event time %s is no column of microseconds or days", b.Contract.Fields[p.eventTime].Name)
 	}
 	return times, nil
+}
+
+// decide decides a row that happened in these moments: it must be permitted in
+// each of them.
+func (p *plan) decide(lines []Timeline, m *moments) Decision {
+	d := Decide(lines, m.first, p.need, p.also, p.policy)
+	if m.several() {
+		d = d.and(Decide(lines, m.last, p.need, p.also, p.policy))
+		d = d.and(Decide(lines, m.told, p.need, p.also, p.policy))
+	}
+	return d
 }
 
 // resize gives a slice of length n, in the same memory where it fits.

@@ -13,6 +13,7 @@ type store struct {
 	maxLinked int
 	capped    int // closures beyond maxLinked
 	joined    int // how many closures went into another
+	journal   journal
 }
 
 // node is one identifier and where its timeline lies.

@@ -39,10 +39,13 @@ func hash(t *schemas.Token) uint64 {
 	return (x ^ x>>32) * 0xe7037ed1a0b428db
 }
 
-// find sets out[i] to the node of tokens[i], or nil. A zero token has none.
-func (t *table) find(all *nodes, tokens []schemas.Token, out []*node) {
+// find sets numbers[i] and out[i] to the node of tokens[i], or missing and nil. A
+// zero token has none.
+func (t *table) find(all *nodes, tokens []schemas.Token, numbers []int32, out []*node) {
 	if t.count == 0 {
-		clear(out[:len(tokens)])
+		for i := range tokens {
+			numbers[i], out[i] = missing, nil
+		}
 		return
 	}
 	var hashes [block]uint64
@@ -71,12 +74,13 @@ func (t *table) find(all *nodes, tokens []schemas.Token, out []*node) {
 			out[i] = all.at(id)
 			if out[i].token != tokens[i] {
 				out[i] = nil
-				if id = t.lookup(all, &tokens[i]); id != missing {
-					out[i] = all.at(id)
+				if ids[i] = t.lookup(all, &tokens[i]); ids[i] != missing {
+					out[i] = all.at(ids[i])
 				}
 			}
 		}
-		tokens, out = tokens[n:], out[n:]
+		copy(numbers, ids[:n])
+		tokens, numbers, out = tokens[n:], numbers[n:], out[n:]
 	}
 }
 

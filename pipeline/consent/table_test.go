@@ -17,17 +17,17 @@ func TestTable(t *testing.T) {
 	for i := range uint64(2 * n) {
 		tokens = append(tokens, numbered(i))
 	}
-	out := make([]*node, len(tokens))
+	ids, out := make([]int32, len(tokens)), make([]*node, len(tokens))
 	for have := range n {
-		s.index.find(&s.nodes, tokens, out)
+		s.index.find(&s.nodes, tokens, ids, out)
 		for i, found := range out {
 			id, want := missing, (*node)(nil)
 			if i > 0 && i <= have {
 				id = int32(i - 1)
 				want = s.nodes.at(id)
 			}
-			if got := s.index.lookup(&s.nodes, &tokens[i]); found != want || got != id {
-				t.Fatalf("with %d tokens, token %d has node %d, want %d", have, i, got, id)
+			if got := s.index.lookup(&s.nodes, &tokens[i]); found != want || ids[i] != id || got != id {
+				t.Fatalf("with %d tokens, token %d has nodes %d and %d, want %d", have, i, ids[i], got, id)
 			}
 		}
 		token := numbered(uint64(have))
@@ -45,16 +45,16 @@ func TestTableComparesTokens(t *testing.T) {
 	first, second := numbered(1), numbered(2)
 	s.node(&first)
 	s.nodes.at(0).token = second
-	out := []*node{s.nodes.at(0)}
-	s.index.find(&s.nodes, []schemas.Token{first}, out)
-	if out[0] != nil || s.index.lookup(&s.nodes, &first) != missing {
+	ids, out := []int32{0}, []*node{s.nodes.at(0)}
+	s.index.find(&s.nodes, []schemas.Token{first}, ids, out)
+	if out[0] != nil || ids[0] != missing || s.index.lookup(&s.nodes, &first) != missing {
 		t.Error("a token was found by its hash alone")
 	}
 	// A second node in the same chain, with the token looked for.
 	s.nodes.add(&first)
 	s.index.insert(&s.nodes)
-	s.index.find(&s.nodes, []schemas.Token{first}, out)
-	if got := s.index.lookup(&s.nodes, &first); out[0] != s.nodes.at(1) || got != 1 {
+	s.index.find(&s.nodes, []schemas.Token{first}, ids, out)
+	if got := s.index.lookup(&s.nodes, &first); out[0] != s.nodes.at(1) || ids[0] != 1 || got != 1 {
 		t.Errorf("node %d behind one that hashes alike, want 1", got)
 	}
 }

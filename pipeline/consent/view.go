@@ -31,6 +31,9 @@ type Options struct {
 	// MaxLinked is how many identifiers one subject may have before its rows
 	// are denied; 0 is 64.
 	MaxLinked int
+	// Journal is how many changes are remembered for Recheck, 4 bytes each; 0
+	// is 1 Mi. After more of them every row is decided again.
+	Journal int
 }
 
 // View is the ledger in memory, without a raw identifier in it. All methods
@@ -41,9 +44,10 @@ type View struct {
 	applying sync.Mutex // held by the one that writes, around mu
 	changes  []change
 	changed  []schemas.Token // of the changes
-	found    []*node         // of changed, as far as there are any
-	name     []byte          // the identifier at hand
-	seen     schemas.Reason  // keeps the loads of touch alive
+	found    []int32         // their nodes, as far as there are any
+	nodes    []*node
+	name     []byte         // the identifier at hand
+	seen     schemas.Reason // keeps the loads of touch alive
 
 	mu    sync.RWMutex
 	store store
@@ -84,7 +88,13 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 	if opts.MaxLinked < 2 {
 		return nil, fmt.Errorf("consent: MaxLinked is %d, must be at least 2", opts.MaxLinked)
 	}
-	return &View{tokens: tokens, store: store{maxLinked: opts.MaxLinked}}, nil
+	if opts.Journal == 0 {
+		opts.Journal = 1 << 20
+	}
+	if opts.Journal < 0 {
+		return nil, fmt.Errorf("consent: Journal is %d, must not be below 0", opts.Journal)
+	}
+	return &View{tokens: tokens, store: store{maxLinked: opts.MaxLinked, journal: newJournal(opts.Journal)}}, nil
 }
 
 // Fault says why the first value that could not be read could not, or nothing
@@ -293,9 +303,9 @@ func (v *View) token(token schemas.Token, raw schemas.Subject) (schemas.Token, e
 // commit makes the changes that were read. Stages are kept waiting for as
 // little as possible: what can be looked up, loaded or made before is.
 func (v *View) commit() {
-	v.found = resize(v.found, len(v.changed))
-	v.store.index.find(&v.store.nodes, v.changed, v.found)
-	v.seen |= v.store.touch(v.found)
+	v.found, v.nodes = resize(v.found, len(v.changed)), resize(v.nodes, len(v.changed))
+	v.store.index.find(&v.store.nodes, v.changed, v.found, v.nodes)
+	v.seen |= v.store.touch(v.nodes)
 	index := v.store.index.withRoom(&v.store.nodes, 2*len(v.changes))
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -305,9 +315,9 @@ func (v *View) commit() {
 	}
 }
 
-// change makes one change. n is the node of its token, nil if there was none
-// before the changes that are made with it.
-func (v *View) change(c *change, n *node) {
+// change makes one change. id is the node of its token, missing if there was
+// none before the changes that are made with it.
+func (v *View) change(c *change, id int32) {
 	s, stats := &v.store, &v.stats
 	switch c.action {
 	case ignore:
@@ -325,14 +335,17 @@ func (v *View) change(c *change, n *node) {
 		stats.Tombstones++
 	case bury:
 		stats.Tombstones++
-		if id := s.index.lookup(&s.nodes, &c.token); id != missing {
-			n = s.nodes.at(id)
+		if id = s.index.lookup(&s.nodes, &c.token); id != missing {
+			n := s.nodes.at(id)
 			s.close(n, s.open(n).clear(c.entry.Purpose))
+			s.journal.note(id)
 		}
 	case deny:
 		stats.Unreadable++
-		n = s.nodes.at(s.node(&c.token))
+		id = s.node(&c.token)
+		n := s.nodes.at(id)
 		s.close(n, s.open(n).deny(c.entry.Purpose))
+		s.journal.note(id)
 	case denyLink:
 		stats.Unreadable++
 		s.denyLink(s.node(&c.token), s.node(&c.other))
@@ -341,14 +354,15 @@ func (v *View) change(c *change, n *node) {
 		if c.action == addEvery {
 			stats.UnknownPurposes++
 		}
-		if n == nil {
-			n = s.nodes.at(s.node(&c.token))
+		if id == missing {
+			id = s.node(&c.token)
 		}
-		v.add(n, c.entry)
+		v.add(id, c.entry)
 	}
 }
 
-func (v *View) add(n *node, e Entry) {
+func (v *View) add(id int32, e Entry) {
+	n := v.store.nodes.at(id)
 	t, result := v.store.open(n).add(e)
 	v.store.close(n, t)
 	switch result {
@@ -363,5 +377,8 @@ func (v *View) add(n *node, e Entry) {
 	}
 	if e.Says == schemas.Erased {
 		v.store.erased(n)
+	}
+	if result != duplicate {
+		v.store.journal.note(id)
 	}
 }

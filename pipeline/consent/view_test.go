@@ -31,6 +31,9 @@ func (m *messages) add(key string, value []byte) {
 }
 
 func TestNewView(t *testing.T) {
+	if _, err := NewView(hashed{}, Options{Journal: -1}); err == nil || !strings.Contains(err.Error(), "Journal") {
+		t.Errorf("Journal -1: error %v does not name it", err)
+	}
 	if _, err := NewView(nil, Options{}); err == nil {
 		t.Error("a view without tokens was made")
 	}
@@ -245,12 +248,13 @@ func TestMarkers(t *testing.T) {
 	m.add("", []byte(marker))
 	m.keys, m.values = append(m.keys, nil), append(m.values, []byte(marker))
 	v := newView(t, Options{})
+	before := v.store.journal.count
 	if n, err := v.Apply(m.keys, m.values); n != len(m.keys) || err != nil {
 		t.Fatalf("applied %d of %d: %v", n, len(m.keys), err)
 	}
 	want := Stats{Identifiers: 1, Subjects: 1, Records: 1, Markers: 8}
-	if diff := cmp.Diff(want, v.Stats()); diff != "" || v.Fault() != "" {
-		t.Errorf("fault %q, stats (-want +got):\n%s", v.Fault(), diff)
+	if diff := cmp.Diff(want, v.Stats()); diff != "" || v.Fault() != "" || v.store.journal.count != before+1 {
+		t.Errorf("fault %q, %d changes, stats (-want +got):\n%s", v.Fault(), v.store.journal.count-before, diff)
 	}
 	if d := decideRows(t, v, contract(), row{time: 5, user: "a"}); d[0].Reason != schemas.ConsentGiven {
 		t.Errorf("a marker made it %s", d[0].Reason)

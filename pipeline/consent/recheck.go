@@ -1,0 +1,145 @@
+package consent
+
+import (
+	"slices"
+	"sort"
+
+	"lupa/pipeline"
+	"lupa/schemas"
+)
+
+// Recheck decides again the rows of a table that a change of the ledger may
+// concern, at the times and with the policy of the first decision, and gives
+// those that may no longer stand as they are. It never fails. What is permitted
+// now and was not before makes no difference: a row never gets more than it was
+// kept for.
+func (h *Held) Recheck(table int) ([]pipeline.Amendment, error) {
+	if table < 0 || table >= len(h.tables) || h.tables[table].rows == 0 {
+		return nil, nil
+	}
+	t := &h.tables[table]
+	// To decide all rows takes less than to find those of as many changes.
+	c, now, known := h.view.concernedSince(t.since, max(t.rows, perLock))
+	t.since.changes = now
+	if known && c == nil {
+		return nil, nil
+	}
+	var amended []pipeline.Amendment
+	for _, k := range t.blocks {
+		if known {
+			h.matched = k.match(c, h.matched[:0])
+		} else {
+			h.matched = k.standing(h.matched[:0])
+		}
+		for rows := range slices.Chunk(h.matched, perLock) {
+			amended = h.again(k, rows, amended)
+		}
+	}
+	return amended, nil
+}
+
+// match appends the rows that stand and name somebody who is concerned.
+func (k *heldBlock) match(c *concerned, rows []int) []int {
+	at, last := 0, -1
+	for i, name := range k.names {
+		if name > 0 && !c.has(name-1) || name < 0 && !c.hasStranger(&k.strangers[-name-1]) || name == nobody {
+			continue
+		}
+		for at+1 < len(k.runs) && k.runs[at+1].name <= i {
+			at++
+		}
+		r := &k.runs[at]
+		row := r.row + (i-r.name)/len(r.plan.lookups)
+		if row != last && k.rows[row].granted != 0 {
+			rows = append(rows, row)
+		}
+		last = row
+	}
+	return rows
+}
+
+// standing appends the rows that are still kept.
+func (k *heldBlock) standing(rows []int) []int {
+	for row := range k.rows {
+		if k.rows[row].granted != 0 {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// again decides rows of a block, ascending, on the view as it is now, and
+// appends what has to be amended.
+func (h *Held) again(k *heldBlock, rows []int, amended []pipeline.Amendment) []pipeline.Amendment {
+	h.view.mu.RLock()
+	defer h.view.mu.RUnlock()
+	store := &h.view.store
+	h.nodes = k.nodes(store, rows, h.nodes[:0])
+	h.seen |= store.touch(h.nodes)
+	rest, at := h.nodes, 0
+	for _, row := range rows {
+		at = k.runOf(row, at)
+		r := &k.runs[at]
+		names := len(r.plan.lookups)
+		var capped bool
+		h.lines, capped = store.gather(rest[:names], 1, h.lines[:0])
+		rest = rest[names:]
+		d := r.plan.decide(h.lines, k.moments(row))
+		old := &k.rows[row]
+		d.Granted &= schemas.PurposeSet(old.granted)
+		if d.Reason == schemas.ConsentGiven && uint32(d.Granted) == old.granted {
+			continue
+		}
+		amended = append(amended, pipeline.Amendment{Partition: r.partition, Offset: r.offset + int64(old.offset),
+			Reason: d.Reason, Granted: d.Granted})
+		old.granted = uint32(d.Granted)
+		if d.Reason != schemas.ConsentGiven {
+			old.granted = 0
+			if capped {
+				h.view.cappedRows.Add(1)
+			}
+		}
+	}
+	return amended
+}
+
+// runOf gives the run of a row; it is not before at.
+func (k *heldBlock) runOf(row, at int) int {
+	for at+1 < len(k.runs) && k.runs[at+1].row <= row {
+		at++
+	}
+	return at
+}
+
+// nodes appends the nodes that the rows name, of each as many as its plan has
+// lookups. Who was a stranger may be known by now.
+func (k *heldBlock) nodes(store *store, rows []int, nodes []*node) []*node {
+	at := 0
+	for _, row := range rows {
+		at = k.runOf(row, at)
+		r := &k.runs[at]
+		n := len(r.plan.lookups)
+		for _, name := range k.names[r.name+(row-r.row)*n:][:n] {
+			id := name - 1
+			if name < 0 {
+				id = store.index.lookup(&store.nodes, &k.strangers[-name-1])
+			}
+			var n *node
+			if id != missing {
+				n = store.nodes.at(id)
+			}
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}
+
+// moments gives the times at which a row was decided.
+func (k *heldBlock) moments(row int) *moments {
+	i := sort.Search(len(k.odd), func(i int) bool { return k.odd[i].row >= row })
+	if i < len(k.odd) && k.odd[i].row == row {
+		return &k.odd[i].moments
+	}
+	first := k.rows[row].first
+	return &moments{first, first, first}
+}
