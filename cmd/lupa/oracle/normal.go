@@ -58,27 +58,8 @@ func isASCII(s string) bool {
 }
 
 func normalPhone(value, region string) string {
-	if !strings.HasPrefix(value, "?") {
-		e164 := value
-		for range 4 {
-			number, err := phonenumbers.Parse(e164, region)
-			if err != nil {
-				break
-			}
-			next := phonenumbers.Format(number, phonenumbers.E164)
-			if !isE164(next) {
-				break
-			}
-			if next == e164 {
-				return next
-			}
-			e164 = next
-		}
-		if e164 != value && isE164(e164) {
-			if again, err := phonenumbers.Parse(e164, region); err == nil && phonenumbers.Format(again, phonenumbers.E164) == e164 {
-				return e164
-			}
-		}
+	if e164, ok := parsedPhone(value, region); ok {
+		return e164
 	}
 	// No number: its letters and digits behind a mark.
 	var b strings.Builder
@@ -100,6 +81,30 @@ func normalPhone(value, region string) string {
 		return ""
 	}
 	return "?" + b.String()
+}
+
+// parsedPhone gives the E.164 form of what is a phone number. A form that
+// becomes another one when it is read again, and again, is none.
+func parsedPhone(value, region string) (string, bool) {
+	if strings.HasPrefix(value, "?") {
+		return "", false
+	}
+	const rounds = 4
+	for round := range rounds + 1 {
+		number, err := phonenumbers.Parse(value, region)
+		if err != nil {
+			return "", false
+		}
+		e164 := phonenumbers.Format(number, phonenumbers.E164)
+		if !isE164(e164) {
+			return "", false
+		}
+		if e164 == value && (round < rounds || !number.GetItalianLeadingZero()) {
+			return e164, true
+		}
+		value = e164
+	}
+	return "", false
 }
 
 func isE164(s string) bool {
