@@ -34,6 +34,12 @@ type Prover interface {
 	Prove(held []Positions)
 }
 
+// Finisher is a Source that is told when a chunk has been worked on, so that it
+// does not take what comes between two chunks, a commit say, for work on one.
+type Finisher interface {
+	Finished() error
+}
+
 // Decoder makes columns of messages. Only one goroutine uses it.
 type Decoder interface {
 	// Decode reads the messages of one topic. It gives the rows of each

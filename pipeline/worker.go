@@ -173,6 +173,9 @@ func (w *worker) process(stop, work context.Context, c *Chunk) error {
 		return err
 	}
 	w.job.Stats.Read.Add(int64(len(c.Values)))
+	if f, ok := w.src.(Finisher); ok {
+		return f.Finished()
+	}
 	return nil
 }
 

@@ -52,7 +52,9 @@ func startBroker(t *testing.T, opts ...kfake.Opt) *broker {
 // reopen starts a cluster with what the options say is in it.
 func reopen(t *testing.T, opts ...kfake.Opt) *broker {
 	t.Helper()
-	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	k, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{
+		"group.min.session.timeout.ms": "1000", "group.initial.rebalance.delay.ms": "0",
+	})}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +132,7 @@ func newJob(t *testing.T, b *broker, data string, interval time.Duration) job {
 	if b != nil {
 		brokers := strings.Join(b.ListenAddrs(), ", ")
 		ledger = fmt.Sprintf("kafka: {brokers: [%s], topic: %s}", brokers, demoLedger)
-		events = fmt.Sprintf("  kafka: {brokers: [%s], topics: [%s]}\n", brokers, demoEvents)
+		events = fmt.Sprintf("  kafka: {brokers: [%s], topics: [%s], session_timeout: 1s}\n", brokers, demoEvents)
 	}
 	if data != "" {
 		events += fmt.Sprintf("  files: {paths: [%q]}\n", data+"/events/**")

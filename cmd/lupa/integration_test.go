@@ -86,7 +86,7 @@ func (r *realTopics) job(t *testing.T, k *kafkatest.Cluster, recipient string) j
 ledger:
   kafka: {brokers: [%[1]s], topic: %[2]s}
 events:
-  kafka: {brokers: [%[1]s], topics: [%[3]s]}
+  kafka: {brokers: [%[1]s], topics: [%[3]s], session_timeout: 1s}
   max_message_bytes: %[4]d
 warehouse: {dir: warehouse}
 quarantine: {topic: %[5]s, recipient: %[6]s}

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"lupa/connectors/kafka"
 	"lupa/pipeline"
 )
 
@@ -18,7 +22,8 @@ func newStreamCommand() *cobra.Command {
 		Short: "read events from Kafka until stopped",
 		Long: `Read events from Kafka, join them with the ledger and commit tables, until a
 signal comes. The signal commits what was read; the next start goes on from the
-tables' own positions.`,
+tables' own positions. Several processes with one configuration share the
+partitions.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, log, err := start(cmd, configFile)
@@ -61,7 +66,7 @@ func start(cmd *cobra.Command, configFile string) (*Config, *slog.Logger, error)
 
 // runStream runs the stream job until ctx ends, and tells committed, if there
 // is one, of every commit.
-func runStream(ctx context.Context, config *Config, log *slog.Logger, committed func(*pipeline.Commit)) (*result, error) {
+func runStream(ctx context.Context, config *Config, log *slog.Logger, committed func(*pipeline.Commit)) (_ *result, err error) {
 	if config.Events.Kafka == nil {
 		return nil, usageError("%s: stream reads events.kafka, which is not there", config.File)
 	}
@@ -69,41 +74,178 @@ func runStream(ctx context.Context, config *Config, log *slog.Logger, committed 
 		// A file would be read once, and no withdrawal after that be seen.
 		return nil, usageError("%s: stream follows ledger.kafka, which is not there; a ledger.file does not tell what is withdrawn while the stream runs", config.File)
 	}
-	rooms, err := openRooms(ctx, config, log)
-	if err != nil {
-		return nil, runError(err)
-	}
-	sources, err := rooms.eventSources()
-	if err != nil {
-		return nil, closeAfter(rooms, err)
-	}
-	job, err := rooms.job(sources)
-	if err != nil {
-		return nil, closeAfter(rooms, err)
-	}
-	job.Committed = func(c *pipeline.Commit) {
-		logCommit(log, job.Contracts[c.Table].Table, c)
-		if committed != nil {
-			committed(c)
-		}
-	}
-	log.Info("streaming", "topics", config.Events.Kafka.Topics, "workers", len(sources), "tables", len(job.Contracts))
-	return finish(ctx, rooms, job)
-}
-
-// eventSources shares the topics' partitions among the workers.
-func (r *rooms) eventSources() ([]pipeline.Source, error) {
-	cluster, err := r.cluster(r.config.Events.Kafka.Brokers)
-	if err != nil {
-		return nil, err
-	}
-	sources := make([]pipeline.Source, r.workers())
-	for i := range sources {
-		if sources[i], err = cluster.Events(r.config.Events.Kafka.Topics, i, len(sources)); err != nil {
+	s := &streamer{config: config, log: log, monitor: newMonitor(), stats: new(pipeline.Stats), committed: committed}
+	if config.Metrics.Listen != "" {
+		stop, err := s.monitor.serve(config.Metrics.Listen, log)
+		if err != nil {
 			return nil, err
 		}
+		defer func() { err = errors.Join(err, stop()) }()
 	}
-	return sources, nil
+	ctx, unlimit := limitMemory(ctx, config.Memory.Limit, log)
+	defer unlimit()
+	if s.rooms, err = openRooms(ctx, config, log); err != nil {
+		return nil, runError(err)
+	}
+	err = s.run(ctx)
+	if errors.Is(err, pipeline.ErrWedged) {
+		return nil, err // what hangs may hold what closing would wait for
+	}
+	if err == nil && errors.Is(context.Cause(ctx), errMemory) {
+		err = errMemory
+	}
+	if err != nil {
+		return nil, closeAfter(s.rooms, err)
+	}
+	// The report is of what stands committed, also when a signal ended the run.
+	result, err := newResult(context.WithoutCancel(ctx), s.rooms, s.totals)
+	return result, closeAfter(s.rooms, err)
+}
+
+// streamer is the always-on job: a member of a group, which runs the pipeline
+// anew for each share of the partitions that the group gives it.
+type streamer struct {
+	config    *Config
+	log       *slog.Logger
+	rooms     *rooms
+	monitor   *monitor
+	stats     *pipeline.Stats
+	committed func(*pipeline.Commit)
+
+	cluster *kafka.Cluster
+	breaker *kafka.Breaker
+	totals  []pipeline.Counts
+	reading atomic.Pointer[[]*kafka.Events] // the sources at work
+	shares  atomic.Int64                    // how many were given so far
+	refused int                             // runs in a row that ended in a refused commit
+}
+
+// rebalanceTimeout is how long the others of the group wait for this process to
+// let go of its partitions. Half of it is for the last commit.
+const rebalanceTimeout = time.Minute
+
+// mostRefused is how many runs in a row may end because another process has
+// claimed what the group gives to this one.
+const mostRefused = 5
+
+func (s *streamer) run(ctx context.Context) (err error) {
+	k := s.config.Events.Kafka
+	if s.cluster, err = s.rooms.events(); err != nil {
+		return err
+	}
+	// Beside the tables, which all processes of the job share.
+	if s.breaker, err = kafka.OpenBreaker(filepath.Join(s.config.Warehouse.Dir, ".inflight")); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.breaker.Close()) }()
+	group, err := s.cluster.Group(k.Topics, kafka.GroupOptions{
+		ID: k.Group, SessionTimeout: k.SessionTimeout, RebalanceTimeout: rebalanceTimeout,
+		HeartbeatInterval: min(2*time.Second, k.SessionTimeout/4),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, group.Close()) }()
+	s.totals = make([]pipeline.Counts, len(s.rooms.tables()))
+	s.observe()
+	for {
+		s.monitor.wait("partitions", "the group has not given any yet")
+		share, err := group.Next(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		s.shares.Add(1)
+		err = s.work(ctx, share)
+		share.Release()
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// work reads a share of the partitions until the group takes it back or ctx
+// ends.
+func (s *streamer) work(ctx context.Context, share *kafka.Assignment) error {
+	held, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-share.Ended():
+			cancel()
+		case <-held.Done():
+		}
+	}()
+	s.log.Info("streaming", "generation", share.Generation, "partitions", len(share.Partitions), "workers", s.rooms.workers())
+	s.monitor.ready("partitions")
+	if len(share.Partitions) == 0 {
+		<-held.Done()
+		return nil
+	}
+	for {
+		err := s.once(held, share.Partitions)
+		switch {
+		case errors.Is(err, pipeline.ErrRefused):
+			// Another process has claimed what the group gave to this one: the
+			// group is late, or this process was.
+			if s.refused++; s.refused >= mostRefused {
+				return err
+			}
+			s.log.Warn("another process has taken partitions over; what was read since the last commit is read again", "error", err)
+		case errors.Is(err, pipeline.ErrDrain) && ctx.Err() == nil:
+			s.log.Warn("the group took the partitions back before the last commit was done; its rows are read again")
+			return nil
+		case err != nil || held.Err() != nil:
+			return err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-held.Done():
+			return nil
+		}
+	}
+}
+
+// once runs the pipeline over the partitions.
+func (s *streamer) once(ctx context.Context, partitions []pipeline.Partition) error {
+	workers := s.rooms.workers()
+	events := make([]*kafka.Events, workers)
+	sources := make([]pipeline.Source, workers)
+	for i := range sources {
+		var own []pipeline.Partition
+		for j := i; j < len(partitions); j += workers {
+			own = append(own, partitions[j])
+		}
+		var err error
+		if events[i], err = s.cluster.EventsOf(s.config.Events.Kafka.Topics, own); err != nil {
+			return err
+		}
+		events[i].Guard(s.breaker)
+		sources[i] = events[i]
+	}
+	job, err := s.rooms.job(sources)
+	if err != nil {
+		return err
+	}
+	job.Partitions, job.Stats, job.DrainTimeout = partitions, s.stats, rebalanceTimeout/2
+	job.Committed = func(c *pipeline.Commit) {
+		s.refused = 0
+		table := job.Contracts[c.Table].Table
+		logCommit(s.log, table, c)
+		s.monitor.committed(table, c)
+		if s.committed != nil {
+			s.committed(c)
+		}
+	}
+	s.reading.Store(&events)
+	defer s.reading.Store(nil)
+	counts, err := pipeline.Run(ctx, job)
+	for table := range counts {
+		s.totals[table].Add(&counts[table])
+	}
+	return err
 }
 
 // finish runs the job and closes the rooms, whose last state is the result.

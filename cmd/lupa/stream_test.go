@@ -162,7 +162,7 @@ func TestStreamRefusesTopicsThatAreNotThere(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
 	for _, c := range []struct{ name, from, to, want string }{
-		{"events", "topics: [events]", "topics: [events, absent]", "kafka: events: gave up after 3s: topic absent: no such topic"},
+		{"events", "topics: [events]", "topics: [events, absent]", "kafka: group lupa-lupa: gave up after 3s: topic absent: no such topic"},
 		{"ledger", "topic: consent", "topic: absent", "kafka: ledger: gave up after 3s: topic absent: no such topic"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"lupa/connectors/files"
 	"lupa/connectors/kafka"
 	"lupa/connectors/quarantine"
+	"lupa/connectors/registry"
 	"lupa/connectors/warehouse"
 	"lupa/pipeline"
 	"lupa/pipeline/consent"
@@ -36,6 +37,9 @@ type rooms struct {
 	keys      *keys.Keyset
 	view      *consent.View
 	ledger    pipeline.Ledger
+	following *kafka.Ledger    // ledger, when it is a topic
+	registry  *registry.Client // nil without one
+	budget    budget
 	sink      *warehouse.Sink
 	aside     pipeline.Quarantine // nil without a quarantine
 	closers   []func() error
@@ -56,13 +60,20 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 	if r.keys, err = openKeys(c.Keys.File); err != nil {
 		return nil, withCode(exitUsage, err)
 	}
+	if err := r.openRegistry(); err != nil {
+		return nil, withCode(exitUsage, err)
+	}
+	if err := r.openLedger(ctx); err != nil {
+		return nil, err
+	}
+	// What the ledger leaves of the memory is known only now.
+	if r.budget, err = share(c.Memory.Limit, c.Commit.MaxBytes, r.workers()); err != nil {
+		return nil, err
+	}
 	if err := r.openWarehouse(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.openQuarantine(); err != nil {
-		return nil, err
-	}
-	if err := r.openLedger(ctx); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -83,7 +94,8 @@ func (r *rooms) openWarehouse(ctx context.Context) error {
 		Contracts:      r.tables(),
 		Policy:         schemas.PolicyHash(r.contracts),
 		KeyEpoch:       int(r.keys.Epoch()),
-		MaxBufferBytes: r.workerBytes(),
+		MaxBufferBytes: max(1, r.budget.rows/int64(r.workers())),
+		Catalog:        r.catalog(),
 		StaleAfter:     max(time.Hour, 4*r.config.Commit.Interval),
 		Log:            r.log,
 	})
@@ -93,6 +105,15 @@ func (r *rooms) openWarehouse(ctx context.Context) error {
 	r.sink = sink
 	r.closers = append(r.closers, sink.Close)
 	return nil
+}
+
+// catalog is where the tables' catalog is.
+func (r *rooms) catalog() warehouse.CatalogOptions {
+	dsn := r.config.Warehouse.Postgres
+	if dsn == nil {
+		return warehouse.CatalogOptions{}
+	}
+	return warehouse.CatalogOptions{Postgres: &warehouse.PostgresOptions{DSN: dsn.Read}}
 }
 
 // tables are the contracts with the rejects table at their end.
@@ -111,7 +132,7 @@ func (r *rooms) openQuarantine() error {
 		r.aside = aside
 		r.closers = append(r.closers, aside.Close)
 	case q.Topic != "":
-		cluster, err := r.cluster(r.config.Events.Kafka.Brokers)
+		cluster, err := r.events()
 		if err != nil {
 			return err
 		}
@@ -159,26 +180,63 @@ func (r *rooms) readLedger(ctx context.Context) error {
 		r.ledger = fixed
 		return nil
 	}
-	cluster, err := r.cluster(r.config.Ledger.Kafka.Brokers)
+	k := r.config.Ledger.Kafka
+	cluster, err := r.cluster(k.Brokers, k.Security)
 	if err != nil {
 		return err
 	}
-	ledger, err := cluster.Ledger(r.config.Ledger.Kafka.Topic, r.view, kafka.LedgerOptions{})
+	ledger, err := cluster.Ledger(k.Topic, r.view, kafka.LedgerOptions{MaxStaleness: k.MaxStaleness, Strict: k.Strict})
 	if err != nil {
 		return err
 	}
 	if err := ledger.Start(ctx); err != nil {
 		return err
 	}
-	r.ledger = ledger
+	r.ledger, r.following = ledger, ledger
 	r.closers = append(r.closers, ledger.Close)
 	return nil
 }
 
-func (r *rooms) cluster(brokers []string) (*kafka.Cluster, error) {
-	return kafka.New(kafka.Options{
-		Brokers: brokers, Logger: r.log, MaxMessageBytes: int(r.config.Events.MaxMessageBytes),
+// events is the cluster that events come from and rejects may go to.
+func (r *rooms) events() (*kafka.Cluster, error) {
+	return r.cluster(r.config.Events.Kafka.Brokers, r.config.Events.Kafka.Security)
+}
+
+func (r *rooms) cluster(brokers []string, s SecurityConfig) (*kafka.Cluster, error) {
+	security, err := security(s)
+	if err != nil {
+		return nil, withCode(exitUsage, err)
+	}
+	cluster, err := kafka.New(kafka.Options{
+		Brokers: brokers, Security: security, Logger: r.log, MaxMessageBytes: int(r.config.Events.MaxMessageBytes),
+		AheadBytes: int(r.budget.fetched) / r.workers(), // 0, the default, while the ledger is read
 	})
+	return cluster, withCode(exitUsage, err)
+}
+
+// security gives what a cluster is reached with. Secrets are read when they are
+// needed, each time.
+func security(c SecurityConfig) (kafka.Security, error) {
+	s := kafka.Security{
+		TLS: c.TLS, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, ServerName: c.ServerName,
+		Mechanism: c.Mechanism, Username: c.Username, PlaintextOnLoopback: true,
+	}
+	if c.Password != nil {
+		s.Password = c.Password.Read
+	}
+	if c.TokenFile != "" {
+		s.Token = kafka.TokenFile(c.TokenFile)
+	}
+	if t := c.Token; t != nil {
+		source, err := kafka.NewClientCredentials(kafka.ClientCredentials{
+			TokenURL: t.URL, ClientID: t.ClientID, ClientSecret: t.ClientSecret.Read, Scope: t.Scope, CAFile: t.CAFile,
+		})
+		if err != nil {
+			return s, err
+		}
+		s.Token = source
+	}
+	return s, nil
 }
 
 func (r *rooms) domain(name string) (*keys.Domain, error) {
@@ -193,14 +251,9 @@ func (r *rooms) workers() int {
 	return runtime.GOMAXPROCS(0)
 }
 
-// workerBytes is each worker's share of the memory for open rows.
-func (r *rooms) workerBytes() int64 { return max(1, r.config.Commit.MaxBytes/int64(r.workers())) }
-
 // worker joins a source with stages of its own.
 func (r *rooms) worker(source pipeline.Source) (pipeline.Worker, error) {
-	decoder, err := decode.NewJSON(r.contracts, decode.Options{
-		MaxDepth: r.config.Events.MaxDepth, MaxMessageBytes: int(r.config.Events.MaxMessageBytes),
-	})
+	decoder, err := r.decoder()
 	if err != nil {
 		return pipeline.Worker{}, err
 	}
@@ -218,13 +271,94 @@ func (r *rooms) worker(source pipeline.Source) (pipeline.Worker, error) {
 	}, nil
 }
 
+// decoder makes the decoder of one worker. Files are JSON lines, whatever the
+// messages in topics are.
+func (r *rooms) decoder() (pipeline.Decoder, error) {
+	e := &r.config.Events
+	formats := map[string]decode.Format{}
+	if e.Kafka != nil {
+		for _, topic := range e.Kafka.Topics {
+			formats[topic] = formatOf(e.Format)
+		}
+	}
+	for topic, f := range e.Formats {
+		formats[topic] = formatOf(f)
+	}
+	files := formatOf(e.Format)
+	files.Encoding = decode.BareJSON
+	var known decode.Registry
+	if r.registry != nil {
+		known = registered{r.registry}
+	}
+	return decode.New(r.contracts, formats, files, known, decode.Options{
+		MaxDepth: e.MaxDepth, MaxMessageBytes: int(e.MaxMessageBytes),
+	})
+}
+
+// registered gives a decoder the schemas that the registry's client gets.
+type registered struct{ client *registry.Client }
+
+// ByID gives the schema of an id.
+func (r registered) ByID(ctx context.Context, id int32) (decode.Schema, error) {
+	return schemaOf(r.client.ByID(ctx, id))
+}
+
+// ByGUID gives the schema of a GUID.
+func (r registered) ByGUID(ctx context.Context, guid [16]byte) (decode.Schema, error) {
+	return schemaOf(r.client.ByGUID(ctx, guid))
+}
+
+func schemaOf(s registry.Schema, err error) (decode.Schema, error) {
+	if errors.Is(err, registry.ErrUnknownSchema) {
+		err = fmt.Errorf("%w: %w", decode.ErrUnknownSchema, err)
+	}
+	types := map[registry.SchemaType]decode.SchemaType{
+		registry.Avro: decode.Avro, registry.JSONSchema: decode.JSONSchema, registry.Protobuf: decode.Protobuf}
+	out := decode.Schema{Type: types[s.Type], Text: s.Text}
+	for _, ref := range s.References {
+		out.References = append(out.References, decode.Reference(ref))
+	}
+	return out, err
+}
+
+// openRegistry makes the client of the schema registry, if there is one.
+func (r *rooms) openRegistry() (err error) {
+	c := r.config.Registry
+	if c == nil {
+		return nil
+	}
+	o := registry.Options{
+		URLs: c.URLs, User: c.Username, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, Log: r.log}
+	if c.Password != nil {
+		o.Password = c.Password.Read
+	}
+	if c.TokenFile != "" {
+		o.Token = (&Secret{File: c.TokenFile}).Read
+	}
+	if r.registry, err = registry.New(o); err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.registry.Close)
+	return nil
+}
+
+func formatOf(c FormatConfig) decode.Format {
+	encodings := map[string]decode.Encoding{encodingJSON: decode.BareJSON, encodingRegistry: decode.FromRegistry}
+	envelopes := map[string]decode.Envelope{
+		envelopeNone: decode.NoEnvelope, envelopeCloudEvents: decode.CloudEvents, envelopeDebezium: decode.Debezium}
+	return decode.Format{Encoding: encodings[c.Encoding], Envelope: envelopes[c.Envelope]}
+}
+
 // job makes the job that reads the sources, one worker each.
 func (r *rooms) job(sources []pipeline.Source) (pipeline.Job, error) {
 	job := pipeline.Job{
 		Contracts: r.tables(), Ledger: r.ledger, Sink: r.sink, Quarantine: r.aside,
 		CommitEvery: r.config.Commit.Interval, DrainTimeout: drainTimeout,
-		Now: time.Now,
+		MaxHeldBytes: r.budget.held / int64(r.workers()),
+		Watchdog:     r.config.Watchdog,
+		Now:          time.Now,
 	}
+	job.Stalled = func() bool { return r.sink.Stalled() || r.registry != nil && r.registry.Stalled() }
 	for _, s := range sources {
 		w, err := r.worker(s)
 		if err != nil {

@@ -34,11 +34,13 @@ type Events struct {
 
 	mu        sync.Mutex
 	positions map[pipeline.Partition]int64
+	states    map[pipeline.Partition]PartitionState
 }
 
 var _ interface {
 	pipeline.Source
 	pipeline.Prover
+	pipeline.Finisher
 } = (*Events)(nil)
 
 // Events makes the source of one worker of several: partitions go round, in
@@ -217,7 +219,7 @@ func (e *Events) begin(ctx context.Context, c *client, f *fetcher, at landscape,
 	}
 	e.name = at.cluster
 	e.mu.Lock()
-	e.positions = positions
+	e.positions, e.states = positions, make(map[pipeline.Partition]PartitionState, len(positions))
 	e.mu.Unlock()
 	return nil
 }
@@ -291,14 +293,40 @@ func (e *Events) Next(ctx context.Context) (*pipeline.Chunk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka: events: %w", err)
 	}
+	e.mu.Lock()
+	if p != nil {
+		e.positions[p.part.id] = p.next
+	}
+	for _, part := range e.fetcher.parts {
+		e.states[part.id] = PartitionState{Next: e.positions[part.id], Start: part.start, End: part.stable}
+	}
+	e.mu.Unlock()
 	if p == nil {
 		return nil, nil
 	}
 	e.fill(p)
-	e.mu.Lock()
-	e.positions[p.part.id] = p.next
-	e.mu.Unlock()
 	return &e.chunk, nil
+}
+
+// Finished says that the chunk which Next gave last has been worked on: a death
+// from here on is not that chunk's doing.
+func (e *Events) Finished() error {
+	if err := e.fetcher.watch.passed(); err != nil {
+		return fmt.Errorf("kafka: events: %w", err)
+	}
+	return nil
+}
+
+// PartitionState is where a partition stands: the next offset to hand over, the
+// first that the log has and its read-committed end, as last fetched.
+type PartitionState struct{ Next, Start, End int64 }
+
+// State gives the state of every partition that has been fetched. It asks
+// nobody, and may be called at any time.
+func (e *Events) State() map[pipeline.Partition]PartitionState {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.states)
 }
 
 // fill makes the chunk of a piece.

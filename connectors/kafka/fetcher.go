@@ -120,7 +120,7 @@ func newFetcher(c *client, topics []string, total int, rd reader) (*fetcher, err
 	rd.codecs = codecs
 	f := &fetcher{
 		client: c, log: c.c.o.Logger, topics: topics, total: total, reader: rd,
-		flights: make(map[int32]*flight), landed: make(chan *flight), ahead: maxAhead, prove: proveEvery,
+		flights: make(map[int32]*flight), landed: make(chan *flight), ahead: c.c.o.AheadBytes, prove: proveEvery,
 	}
 	f.life, f.cancel = context.WithCancel(context.Background())
 	return f, nil

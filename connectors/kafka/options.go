@@ -28,6 +28,9 @@ type Options struct {
 	MaxBatchBytes int
 	// FetchBytes is asked for of each partition at once (4 MiB).
 	FetchBytes int
+	// AheadBytes of answers may wait for one source before it fetches no more
+	// (32 MiB). One answer of each broker can come on top.
+	AheadBytes int
 	// FetchWait is how long a broker may wait for data (500 ms).
 	FetchWait time.Duration
 	// StartTimeout bounds how long a start may wait for brokers that cannot be
@@ -40,7 +43,6 @@ const (
 	maxMessages    = 4096    // in one chunk
 	maxArena       = 4 << 20 // bytes of batches decoded ahead of one chunk
 	requestBytes   = 16 << 20
-	maxAhead       = 2 * requestBytes // bytes of answers that wait, but for one more of each broker
 	fetchGrace     = 10 * time.Second // beyond FetchWait, for the answer to arrive
 	callTimeout    = 10 * time.Second // of every other request
 	minBackoff     = 50 * time.Millisecond
@@ -75,6 +77,7 @@ func New(o Options) (*Cluster, error) {
 		{"max_message_bytes", &o.MaxMessageBytes, 1 << 20, 1, 1 << 30},
 		{"max_batch_bytes", &o.MaxBatchBytes, min(max(64<<20, 2*o.MaxMessageBytes), 1<<30), 1 << 10, 1 << 30},
 		{"fetch_bytes", &o.FetchBytes, 4 << 20, 1 << 10, 1 << 30},
+		{"ahead_bytes", &o.AheadBytes, 2 * requestBytes, 1 << 10, 1 << 40},
 	} {
 		if *v.value == 0 {
 			*v.value = v.def
