@@ -71,9 +71,7 @@ func TestRealSecurity(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var j journal
 			useAll(t, to(test.listener, test.s, &j), fmt.Sprint("accepted", i))
-			if j.String() != "" {
-				t.Error(j.String())
-			}
+			calm(t, &j)
 		})
 	}
 	for _, test := range []struct {
@@ -153,6 +151,7 @@ func realSessions(t *testing.T, k *kafkatest.Cluster, to func(kafkatest.Listener
 			}
 			defer conn.Close()
 			e := open(t, c, nil, name)
+			a := member(t, c, name)
 			sent := 0
 			for begin := time.Now(); time.Since(begin) < test.life*2; sent++ {
 				if f, ok := test.s.Token.(*fixed); ok && time.Since(begin) > test.life/3 {
@@ -169,9 +168,12 @@ func realSessions(t *testing.T, k *kafkatest.Cluster, to func(kafkatest.Listener
 			if got := collect(t, e, map[int32]int64{0: int64(sent)})[0]; len(got) != sent {
 				t.Errorf("%d of %d", len(got), sent)
 			}
-			if j.String() != "" {
-				t.Error(j.String())
+			select {
+			case <-a.Ended():
+				t.Error("the member of the group lost its partitions")
+			default:
 			}
+			calm(t, &j)
 		})
 	}
 }
