@@ -60,7 +60,6 @@ func (c *committer) commitAll(ctx context.Context, merged []*Commit) error {
 		if err := c.commit(ctx, m); err != nil {
 			return fmt.Errorf("commit table %s: %w", c.job.Contracts[table].Table, err)
 		}
-		c.job.Stats.Commits.Add(1)
 		c.totals[table].Add(&m.Counts)
 		m.held = nil
 		if c.job.Committed != nil {
@@ -154,12 +153,8 @@ func (c *committer) amend(ctx context.Context, m *Commit, rows []Amendment) erro
 // barrier waits for the ledger. The wait is no part of the step around it.
 func (j *Job) barrier(ctx context.Context, s *step) (Vector, error) {
 	s.end()
-	began := j.Now()
 	vector, err := j.Ledger.Barrier(ctx)
-	now := j.Now()
-	j.Stats.Barriers.Add(1)
-	j.Stats.BarrierNanos.Add(int64(now.Sub(began)))
-	s.begin(now)
+	s.begin(j.Now())
 	return vector, err
 }
 

@@ -52,13 +52,9 @@ type Job struct {
 
 // Stats are the counts of one run or several, for others to read meanwhile.
 type Stats struct {
-	Read         atomic.Int64 // messages processed
-	Barriers     atomic.Int64 // waits for the ledger
-	BarrierNanos atomic.Int64 // how long they took in all
-	Flushes      atomic.Int64
-	Commits      atomic.Int64
-	Amended      atomic.Int64 // rows taken out or narrowed between decision and commit
-	HeldBytes    atomic.Int64 // memory of the rows that wait for their commit, as last measured
+	Read      atomic.Int64 // messages processed
+	Amended   atomic.Int64 // rows taken out or narrowed between decision and commit
+	HeldBytes atomic.Int64 // memory of the rows that wait for their commit, as last measured
 }
 
 // Worker owns a share of the input from end to end and shares no mutable state

@@ -355,7 +355,6 @@ func (w *worker) flush(ctx context.Context) error {
 	w.step.begin(w.since)
 	files, err := w.out.Flush(ctx)
 	w.step.end()
-	w.job.Stats.Flushes.Add(1)
 	if err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}

@@ -148,6 +148,8 @@ func (s *streamer) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, group.Close()) }()
 	s.totals = make([]pipeline.Counts, len(s.rooms.tables()))
 	s.observe()
+	stop := s.rooms.tellUnreadable(time.Minute)
+	defer stop()
 	for {
 		s.monitor.wait("partitions", "the group has not given any yet")
 		share, err := group.Next(ctx)

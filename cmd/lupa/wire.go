@@ -171,6 +171,29 @@ func (r *rooms) openLedger(ctx context.Context) error {
 	return nil
 }
 
+// tellUnreadable logs, at most once in a while, that there are more ledger
+// records that cannot be read than there were, until the function it gives is
+// called.
+func (r *rooms) tellUnreadable(every time.Duration) (stop func()) {
+	done := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for known := r.view.Stats().Unreadable; ; {
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+			if now := r.view.Stats().Unreadable; now > known {
+				r.log.Warn("more ledger records could not be read, and deny whom they are about", "records", now-known, "first_of_all", r.view.Fault())
+				known = now
+			}
+		}
+	}()
+	return func() { close(done) }
+}
+
 func (r *rooms) readLedger(ctx context.Context) error {
 	if r.config.Ledger.Kafka == nil {
 		fixed, err := files.ReadLedger(ctx, r.config.Ledger.File, r.view)

@@ -61,7 +61,7 @@ func TestRecheck(t *testing.T) {
 		before []say
 		row    row
 		then   []say
-		raw    map[string]string // keys and values, after then; "" is a tombstone
+		raw    map[string]string // keys and values, before then; "" is a tombstone
 		want   []pipeline.Amendment
 	}{
 		{name: "nothing", row: u},
@@ -81,6 +81,8 @@ func TestRecheck(t *testing.T) {
 		{name: "an unproven grant of a higher version", row: u, then: []say{of(user("u"), claim(email, 9*second))}, want: denied(schemas.Unproven, stats)},
 		{name: "a late refusal of a lower version, said before the event", row: u,
 			then: []say{of(user("u"), refuse(email, 2*second).v(0))}},
+		{name: "a late refusal that was in force at the event", row: u, before: []say{of(user("u"), grant(email, 9*second))},
+			then: []say{of(user("u"), refuse(email, 3*second))}, want: denied(schemas.Refused, stats)},
 		{name: "a tie", row: u, then: []say{of(user("u"), refuse(email, 1))}, want: denied(schemas.Refused, stats)},
 		{name: "a tie of grants, the later of which is after the event", row: u, then: []say{of(user("u"), grant(email, 9*second).v(1))},
 			want: denied(schemas.BeforeConsent, stats)},
@@ -141,6 +143,11 @@ func TestRecheck(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if c.raw != nil && c.then != nil {
+				if amended := recheck(t, held, 0); amended != nil {
+					t.Errorf("half way: %v", amended)
+				}
+			}
 			apply(t, v, c.then...)
 			if diff := cmp.Diff(c.want, recheck(t, held, 0)); diff != "" {
 				t.Errorf("amendments (-want +got):\n%s", diff)
@@ -157,17 +164,19 @@ func TestRecheck(t *testing.T) {
 // and partitions side by side come out as they went in.
 func TestRecheckTables(t *testing.T) {
 	v := newView(t, Options{})
-	apply(t, v, of(user("u"), grant(email, 1)), of(user("v"), grant(email, 1)))
+	apply(t, v, of(user("u"), grant(email, 1)), of(user("v"), grant(email, 1)), of(user("x"), grant(stats, 1)))
 	stage := NewStage(v, hashed{})
 	one, two := pipeline.Partition{Topic: "a", ID: 1}, pipeline.Partition{Topic: "a", ID: 2}
-	first, second := contract(), contract()
+	first, second, other := contract(), contract(), contract()
+	other.Purposes = schemas.Purposes(stats)
 	u, w := row{time: 5, user: "u"}, row{time: 5, user: "v"}
 	applyTo(t, stage, first, 0, one, 3, u, w, row{time: 5, user: "unheard"}, u)
 	applyTo(t, stage, first, 0, two, 1<<40, w, u)
 	applyTo(t, stage, first, 0, two, 1<<50, u)
+	applyTo(t, stage, other, 0, two, 1<<50+1, row{time: 5, user: "x"})
 	applyTo(t, stage, second, 4, one, 3, u)
 	held := stage.Hold()
-	apply(t, v, of(user("u"), withdraw(email, 9)))
+	apply(t, v, of(user("u"), withdraw(email, 9)), of(user("x"), withdraw(email, 9)))
 	out := func(p pipeline.Partition, offset int64) pipeline.Amendment {
 		return pipeline.Amendment{Partition: p, Offset: offset, Reason: schemas.Withdrawn}
 	}
