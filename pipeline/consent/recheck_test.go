@@ -289,12 +289,13 @@ func TestRecheckIsDecidingAnew(t *testing.T) {
 			}
 			amended += len(want)
 		}
-		// Grants at first, so that there is something to lose.
+		// Grants at first, so that there is something to lose; and some again, so
+		// that what comes late is no more than history.
 		for _, kind := range []schemas.IdentifierKind{schemas.UserID, schemas.AnonymousID, schemas.Email} {
 			for _, name := range []string{"a", "b", "c"} {
 				for _, p := range []schemas.Purpose{email, stats, prof} {
-					if rapid.IntRange(0, 2).Draw(rt, "granted") > 0 {
-						s := of(schemas.NewSubject(kind, name), grant(p, 1))
+					for n := range rapid.IntRange(0, 2).Draw(rt, "grants") {
+						s := of(schemas.NewSubject(kind, name), grant(p, 1+int64(n)*3*tick))
 						apply(t, v, s)
 						m.say(s)
 					}
