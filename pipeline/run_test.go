@@ -94,7 +94,7 @@ func aMinuteLater() func() time.Time {
 func job(sink pipeline.Sink, partitions map[pipeline.Partition][]string, size int) pipeline.Job {
 	j := pipeline.Job{
 		Contracts: pipelinetest.Contracts(), Ledger: pipelinetest.Ledger{}, Sink: sink,
-		CommitEvery: 10 * time.Minute, DrainTimeout: time.Minute, Now: aMinuteLater(),
+		CommitEvery: 15 * time.Minute, DrainTimeout: time.Minute, Now: aMinuteLater(),
 	}
 	for p, messages := range partitions {
 		j.Workers = append(j.Workers, pipeline.Worker{

@@ -33,6 +33,16 @@ func (s slowSink) Commit(ctx context.Context, c *pipeline.Commit) error {
 	return s.Sink.Commit(ctx, c)
 }
 
+type slowSource struct {
+	pipeline.Source
+	wait time.Duration
+}
+
+func (s slowSource) Next(ctx context.Context) (*pipeline.Chunk, error) {
+	time.Sleep(s.wait)
+	return s.Source.Next(ctx)
+}
+
 // A step that hangs ends the run even though it never returns; waiting for the
 // ledger, or for what the job says it waits for, does not.
 func TestRunWatchdog(t *testing.T) {
@@ -47,6 +57,9 @@ func TestRunWatchdog(t *testing.T) {
 		"no hurry":              {func(*pipeline.Job) {}, false},
 		"a worker that is slow": {func(j *pipeline.Job) { prepend(j, hang(limit/2)) }, false},
 		"a worker that hangs":   {func(j *pipeline.Job) { prepend(j, hang(100*limit)) }, true},
+		"a source that hangs": {func(j *pipeline.Job) {
+			j.Workers[0].Source = slowSource{j.Workers[0].Source, 100 * limit}
+		}, true},
 		"a ledger that is away": {func(j *pipeline.Job) { j.Ledger = slow{50 * limit} }, false},
 		"a registry that is away": {func(j *pipeline.Job) {
 			prepend(j, hang(50*limit))

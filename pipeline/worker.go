@@ -89,7 +89,9 @@ func (w *worker) run(stop, work context.Context) (err error) {
 
 	w.since = w.job.Now()
 	for stop.Err() == nil {
+		w.step.begin(w.job.Now())
 		chunk, err := w.src.Next(stop)
+		w.step.end()
 		if errors.Is(err, io.EOF) || (err != nil && stop.Err() != nil) {
 			break
 		}

@@ -58,6 +58,9 @@ func runBackfill(ctx context.Context, config *Config, log *slog.Logger, show io.
 	if err != nil {
 		return nil, withCode(exitUsage, err)
 	}
+	stopped := ctx
+	ctx, unlimit := limitMemory(ctx, config.Memory.Limit, log)
+	defer unlimit()
 	rooms, err := openRooms(ctx, config, log)
 	if err != nil {
 		return nil, runError(err)
@@ -75,8 +78,11 @@ func runBackfill(ctx context.Context, config *Config, log *slog.Logger, show io.
 	hide := showProgress(show, set, &job.Stats.Read)
 	result, err := finish(ctx, rooms, job)
 	hide()
-	if err == nil && ctx.Err() != nil {
-		return nil, withCode(exitStopped, ctx.Err())
+	switch {
+	case err == nil && stopped.Err() != nil:
+		return nil, withCode(exitStopped, stopped.Err())
+	case err == nil && ctx.Err() != nil:
+		return nil, errMemory
 	}
 	return result, err
 }

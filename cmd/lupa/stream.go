@@ -137,7 +137,12 @@ func (s *streamer) run(ctx context.Context) (err error) {
 	if s.breaker, err = kafka.OpenBreaker(filepath.Join(s.config.Warehouse.Dir, ".inflight")); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.breaker.Close()) }()
+	defer func() {
+		// What hangs is a death of what was in flight, as a crash is.
+		if !errors.Is(err, pipeline.ErrWedged) {
+			err = errors.Join(err, s.breaker.Close())
+		}
+	}()
 	group, err := s.cluster.Group(k.Topics, kafka.GroupOptions{
 		ID: k.Group, SessionTimeout: k.SessionTimeout, RebalanceTimeout: rebalanceTimeout,
 		HeartbeatInterval: min(2*time.Second, k.SessionTimeout/4),
@@ -253,6 +258,9 @@ func (s *streamer) once(ctx context.Context, partitions []pipeline.Partition) er
 // finish runs the job and closes the rooms, whose last state is the result.
 func finish(ctx context.Context, r *rooms, job pipeline.Job) (*result, error) {
 	counts, err := pipeline.Run(ctx, job)
+	if errors.Is(err, pipeline.ErrWedged) {
+		return nil, err // what hangs may hold what closing would wait for
+	}
 	if err != nil {
 		return nil, closeAfter(r, err)
 	}
