@@ -53,6 +53,7 @@ func (c *committer) commitAll(ctx context.Context, merged []*Commit) error {
 			return fmt.Errorf("flush quarantine: %w", err)
 		}
 	}
+	var done []Held
 	for table, m := range merged {
 		if m == nil {
 			continue
@@ -61,10 +62,18 @@ func (c *committer) commitAll(ctx context.Context, merged []*Commit) error {
 			return fmt.Errorf("commit table %s: %w", c.job.Contracts[table].Table, err)
 		}
 		c.totals[table].Add(&m.Counts)
+		for _, h := range m.held {
+			if !slices.Contains(done, h) {
+				done = append(done, h)
+			}
+		}
 		m.held = nil
 		if c.job.Committed != nil {
 			c.job.Committed(m)
 		}
+	}
+	for _, h := range done {
+		h.Release()
 	}
 	return nil
 }

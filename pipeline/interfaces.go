@@ -102,6 +102,8 @@ type Held interface {
 	// gives those that may no longer stand as they are. The records that count
 	// are those that the ledger's view has applied when it is called.
 	Recheck(table int) ([]Amendment, error)
+	// Release says once that nothing more will be asked: the rows are committed.
+	Release()
 }
 
 // Amendment is what has to be done to one row that was to be kept: it is taken

@@ -82,6 +82,8 @@ func (h *heldRows) Recheck(table int) (found []pipeline.Amendment, err error) {
 	return found, d.failed
 }
 
+func (h *heldRows) Release() { h.rows = nil }
+
 // amending is a sink that only remembers what is amended: the files stay.
 type amending struct {
 	*pipelinetest.Sink

@@ -126,6 +126,62 @@ func BenchmarkStage(b *testing.B) {
 	}
 }
 
+// BenchmarkRecheck rechecks a million held rows of three identifiers each, of
+// which the ledger knows two, after changes that permit what they did.
+func BenchmarkRecheck(b *testing.B) {
+	const rows, size = 1_000_000, 1000
+	v, err := NewView(cheap{}, Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	tracks := contract()
+	tracks.Fields[contactColumn].Identifiers = []schemas.IdentifierKind{schemas.Email}
+	stage := NewStage(v, cheap{})
+	for from := uint64(0); from < rows; from += size {
+		var said []schemas.Record
+		var batched []row
+		for n := from; n < from+size; n++ {
+			name := benchName(n)
+			said = append(said, of(user(name), grant(email, 1)).Record, of(anon(name), grant(email, 1)).Record)
+			batched = append(batched, row{time: 5, user: name, anon: name, contact: name})
+		}
+		if _, err := v.ApplyRecords(said); err != nil {
+			b.Fatal(err)
+		}
+		applyTo(b, stage, tracks, 0, pipeline.Partition{}, int64(from), batched...)
+	}
+	held := stage.Hold()
+	r := rand.New(rand.NewPCG(1, 2))
+	version := int64(2)
+	for _, changes := range []int{0, 100, 10_000, 100_000, 2_000_000} {
+		b.Run(fmt.Sprint(changes, " changes"), func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				said := make([]schemas.Record, 0, changes)
+				for i := range changes {
+					name, s := benchName(r.Uint64N(rows)), grant(stats, 1).v(version)
+					switch i % 3 {
+					case 0:
+						said = append(said, of(user(name), s).Record)
+					case 1:
+						said = append(said, of(anon(name), s).Record)
+					case 2: // who was not known
+						said = append(said, of(mail(name), s).Record)
+					}
+				}
+				version++
+				if _, err := v.ApplyRecords(said); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				if amended, err := held.Recheck(0); amended != nil || err != nil {
+					b.Fatal(len(amended), err)
+				}
+			}
+		})
+	}
+}
+
 func zipf(r *rand.Rand) func() uint64 {
 	z := rand.NewZipf(r, 1.1, 1, benchSubjects-1)
 	return func() uint64 { return z.Uint64() * 7919 % benchSubjects }
