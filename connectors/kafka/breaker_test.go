@@ -139,6 +139,7 @@ func deaths(t *testing.T, dir string) map[int64]int {
 func TestRecordsThatKillAreRefused(t *testing.T) {
 	for _, how := range []string{"kill", "panic"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			k, dir := poisoned(t), t.TempDir()
 			for n := range deadly {
 				if out, died := dying(t, k, dir, how, 15); !died {
@@ -199,6 +200,7 @@ func TestDeathsMeetAtTheBatchThatKills(t *testing.T) {
 
 // Who dies between chunks, or is stopped with an error, died of no record.
 func TestDeathsBetweenChunksDoNotCount(t *testing.T) {
+	t.Parallel()
 	k, dir := poisoned(t), t.TempDir()
 	for range 2 {
 		if out, died := dying(t, k, dir, "after", 15); !died {

@@ -304,6 +304,7 @@ func TestGroupNeedsItsTopics(t *testing.T) {
 // A topic that is deleted ends every member, and none of them makes it again:
 // the client library asks for metadata in a way that would.
 func TestGroupEndsWithItsTopic(t *testing.T) {
+	t.Parallel()
 	k := groupFake(t, kfake.AllowAutoTopicCreation())
 	topic(t, k, "x", 2, "delete")
 	c := connect(t, k, func(o *Options) { o.StartTimeout = 2 * time.Second })

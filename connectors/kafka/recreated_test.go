@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -109,19 +110,22 @@ func TestTopicMadeAgainWhileReading(t *testing.T) {
 		name    string
 		policy  string
 		records int // in the new topic; the old one had 10
+		batch   int // records in each of its batches
 		quiet   bool
 		want    string
 	}{
-		{"compacted", "compact", 25, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
-		{"compacted, and no request in between saw it", "compact", 25, true, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
-		{"shorter", "delete", 5, false, "x/0: offset 10 is past the end 5: the topic was recreated or truncated"},
-		{"longer", "delete", 25, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
-		{"longer, and no request in between saw it", "delete", 25, true, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"compacted", "compact", 25, 5, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"compacted, and no request in between saw it", "compact", 25, 5, true, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"shorter", "delete", 5, 5, false, "x/0: offset 10 is past the end 5: the topic was recreated or truncated"},
+		{"longer", "delete", 25, 5, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"longer, with a batch that begins elsewhere", "delete", 25, 25, false, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
+		{"longer, and no request in between saw it", "delete", 25, 5, true, "x/0: what stands before offset 10 is not what was read: the topic was recreated or truncated"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			k := fake(t, kfake.NumBrokers(1))
 			topic(t, k, "x", 1, test.policy)
-			keyed(t, k, words(10, "old"))
+			keyed(t, k, words(10, "old"), 5)
 			e := open(t, connect(t, k), nil, "x")
 			collect(t, e, map[int32]int64{0: 10})
 			if test.quiet {
@@ -140,7 +144,7 @@ func TestTopicMadeAgainWhileReading(t *testing.T) {
 				}
 			}
 			topic(t, k, "x", 1, test.policy)
-			keyed(t, k, words(test.records, "new"))
+			keyed(t, k, words(test.records, "new"), test.batch)
 			n, err := readUntilError(t, e)
 			if n != 0 || err == nil || err.Error() != "kafka: events: "+test.want {
 				t.Errorf("%d messages before %v", n, err)
@@ -152,6 +156,7 @@ func TestTopicMadeAgainWhileReading(t *testing.T) {
 // While all is well a proof costs one small fetch now and then, and none while
 // nothing comes.
 func TestProofsAreRare(t *testing.T) {
+	t.Parallel()
 	k := fake(t, kfake.NumBrokers(1))
 	topic(t, k, "x", 1, "delete")
 	p := producer(t, k)
@@ -214,13 +219,16 @@ func TestProofOfWhatRetentionDeleted(t *testing.T) {
 }
 
 // keyed writes one record of each value, under a key of its own.
-func keyed(t *testing.T, k brokers, values []string) {
+func keyed(t *testing.T, k brokers, values []string, batch int) {
 	t.Helper()
-	var list []*kgo.Record
-	for _, v := range values {
-		list = append(list, &kgo.Record{Topic: "x", Key: []byte(v), Value: []byte(v)})
-	}
-	if err := producer(t, k).ProduceSync(bounded(t), list...).FirstErr(); err != nil {
-		t.Fatal(err)
+	p := producer(t, k)
+	for some := range slices.Chunk(values, batch) {
+		var list []*kgo.Record
+		for _, v := range some {
+			list = append(list, &kgo.Record{Topic: "x", Key: []byte(v), Value: []byte(v)})
+		}
+		if err := p.ProduceSync(bounded(t), list...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
