@@ -130,16 +130,8 @@ func verifyInput(o verifyOptions) (*oracle.Input, error) {
 		Quarantine: config.Quarantine.Dir, QuarantineTopic: config.Quarantine.Topic, Logs: o.logs,
 		Still: o.still, Erased: o.erased, Within: o.within, Behind: o.behind, Caps: o.caps,
 	}
-	if k := config.Events.Kafka; k != nil {
-		in.Events.Brokers, in.Events.Topics = k.Brokers, k.Topics
-	}
-	if f := config.Events.Files; f != nil {
-		in.Events.Files = f.Paths
-	}
-	if k := config.Ledger.Kafka; k != nil {
-		in.Ledger.Brokers, in.Ledger.Topics = k.Brokers, []string{k.Topic}
-	} else {
-		in.Ledger.Files = []string{config.Ledger.File}
+	if err := verifySources(in, config); err != nil {
+		return nil, err
 	}
 	if o.before == "" {
 		return in, nil
@@ -153,6 +145,45 @@ func verifyInput(o verifyOptions) (*oracle.Input, error) {
 		return nil, errors.New("--before: is no report of `lupa verify --json`")
 	}
 	return in, nil
+}
+
+// verifySources says where events, ledger and catalog are.
+func verifySources(in *oracle.Input, config *Config) (err error) {
+	if k := config.Events.Kafka; k != nil {
+		in.Events.Brokers, in.Events.Topics = k.Brokers, k.Topics
+		if in.Events.Dial, err = dialOptions(k.Security); err != nil {
+			return fmt.Errorf("events.kafka.security: %w", err)
+		}
+		for _, topic := range k.Topics {
+			format, ok := config.Events.Formats[topic]
+			if !ok {
+				format = config.Events.Format
+			}
+			if format != (FormatConfig{encodingJSON, envelopeNone}) {
+				in.Events.Opaque = append(in.Events.Opaque, topic)
+			}
+		}
+	}
+	if f := config.Events.Files; f != nil {
+		in.Events.Files = f.Paths
+		if config.Events.Format.Envelope != envelopeNone {
+			in.Events.Opaque = append(in.Events.Opaque, f.Paths...)
+		}
+	}
+	if k := config.Ledger.Kafka; k != nil {
+		in.Ledger.Brokers, in.Ledger.Topics = k.Brokers, []string{k.Topic}
+		if in.Ledger.Dial, err = dialOptions(k.Security); err != nil {
+			return fmt.Errorf("ledger.kafka.security: %w", err)
+		}
+	} else {
+		in.Ledger.Files = []string{config.Ledger.File}
+	}
+	if dsn := config.Warehouse.Postgres; dsn != nil {
+		if in.Postgres, err = dsn.Read(); err != nil {
+			return fmt.Errorf("warehouse.catalog: %w", err)
+		}
+	}
+	return nil
 }
 
 func printReport(w io.Writer, r *oracle.Report, asJSON bool, took time.Duration) error {

@@ -17,38 +17,42 @@ import (
 // aFile stands in place of a leader where the partition is a file.
 const aFile = int32(-2)
 
-// lineExtents finds the files and counts their lines.
-func lineExtents(globs []string, limit int, all map[place]extent) error {
-	reached := map[string]string{} // by what a link leads to
-	for _, glob := range globs {
-		names := []string{glob}
-		if _, err := os.Stat(glob); err != nil {
-			if names, err = doublestar.FilepathGlob(glob, doublestar.WithFilesOnly()); err != nil {
-				return err
-			}
-		}
-		for _, name := range names {
-			name, err := filepath.Abs(name)
-			if err != nil {
-				return err
-			}
-			real, err := filepath.EvalSymlinks(name)
-			if err != nil {
-				return err
-			}
-			// A file that has two names is one partition, under its own name if
-			// it is among them, and else under the first.
-			if other, ok := reached[real]; !ok || name == real || other != real && name < other {
-				reached[real] = name
-			}
+// lineExtents finds the files of a path or glob and counts their lines. A file
+// that has two names is one partition, under its own name if that is among
+// them, and else under the first.
+func lineExtents(glob string, limit int, opaque bool, all map[place]extent) error {
+	names := []string{glob}
+	if _, err := os.Stat(glob); err != nil {
+		if names, err = doublestar.FilepathGlob(glob, doublestar.WithFilesOnly()); err != nil {
+			return err
 		}
 	}
-	for _, name := range reached {
+	for _, name := range names {
+		name, err := filepath.Abs(name)
+		if err != nil {
+			return err
+		}
+		real, err := filepath.EvalSymlinks(name)
+		if err != nil {
+			return err
+		}
+		known, found := place{}, false
+		for p, e := range all {
+			if e.real == real {
+				known, found = p, true
+			}
+		}
+		if found {
+			if known.topic == real || name != real && known.topic < name {
+				continue
+			}
+			delete(all, known)
+		}
 		lines, err := countLines(name, limit)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		all[place{name, 0}] = extent{end: lines, high: lines, leader: aFile}
+		all[place{name, 0}] = extent{end: lines, high: lines, leader: aFile, opaque: opaque, real: real}
 	}
 	return nil
 }

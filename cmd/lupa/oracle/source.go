@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -17,6 +18,9 @@ type Source struct {
 	// Files are paths and globs of JSON lines, plain, gzip or zstd. Each file is
 	// a partition 0 of a topic that is its absolute path.
 	Files []string
+	// Opaque are topics, and files by their paths as they stand in Files, whose
+	// messages are not JSON as they are. They cannot be judged.
+	Opaque []string
 }
 
 func (s *Source) empty() bool { return len(s.Topics) == 0 && len(s.Files) == 0 }
@@ -39,8 +43,11 @@ type extent struct {
 	high  int64 // where the log ends
 	// compacted says that messages may have been removed between the two.
 	compacted bool
-	leader    int32
-	topicID   [16]byte
+	// opaque says that nothing is known of what its messages say.
+	opaque  bool
+	leader  int32
+	topicID [16]byte
+	real    string // what the name of a file leads to
 }
 
 // noTime is the time of a message that has none.
@@ -68,7 +75,16 @@ func (s *Source) extents(ctx context.Context, limit int) (map[place]extent, erro
 			return nil, err
 		}
 	}
-	return all, lineExtents(s.Files, limit, all)
+	for _, glob := range s.Files {
+		if err := lineExtents(glob, limit, slices.Contains(s.Opaque, glob), all); err != nil {
+			return nil, err
+		}
+	}
+	for p, e := range all {
+		e.opaque = e.opaque || slices.Contains(s.Opaque, p.topic)
+		all[p] = e
+	}
+	return all, nil
 }
 
 // read gives all messages up to the ends, one partition after the other. Bytes
