@@ -98,7 +98,7 @@ func (b *broker) format(ctx context.Context, clusterID string, all []*broker) er
 	if err := os.WriteFile(b.config(), []byte(b.properties(all)), 0o644); err != nil {
 		return err
 	}
-	tool := b.java(ctx, "kafka.tools.StorageTool", "format", "--cluster-id", clusterID, "--config", b.config())
+	tool := b.java(ctx, "kafka.tools.StorageTool", "format", "--cluster-id="+clusterID, "--config", b.config())
 	if out, err := tool.CombinedOutput(); err != nil {
 		return fmt.Errorf("format broker %d: %w: %s", b.id, err, out)
 	}
