@@ -74,6 +74,8 @@ num.network.threads=1
 num.io.threads=2
 broker.heartbeat.interval.ms=250
 broker.session.timeout.ms=3000
+group.min.session.timeout.ms=1000
+group.initial.rebalance.delay.ms=0
 log.cleaner.backoff.ms=100
 log.cleaner.dedupe.buffer.size=4194304
 %[9]s`, b.id, clients, b.controllerPort, strings.Join(voters, ","), filepath.Join(b.dir, "data"),

@@ -12,8 +12,9 @@
 // besides, and an authority whose certificates its brokers trust.
 //
 // The brokers keep what Apache Kafka ships as defaults, such as making topics
-// that are asked for, but for what makes them small and quick to recover. They
-// end with the program that started them, on Linux also when it is killed.
+// that are asked for, but for what makes them small and quick to recover, and
+// lets members of groups have sessions of a second. They end with the program
+// that started them, on Linux also when it is killed.
 //
 // The jars are fetched by Maven as pom.xml says: `make integration` does it.
 package kafkatest

@@ -76,7 +76,6 @@ ssl.truststore.location=%s
 listener.name.tls.ssl.client.auth=requested
 listener.name.mtls.ssl.client.auth=required
 listener.name.saslplaintext.connections.max.reauth.ms=%d
-group.initial.rebalance.delay.ms=0
 `, path, s.authority.CAFile, SessionLife.Milliseconds())
 	const from = "org.apache.kafka.common.security."
 	for _, l := range []Listener{SASL, SASLPlaintext} {
