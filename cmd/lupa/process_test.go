@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -16,8 +17,16 @@ import (
 const asLupa = "LUPA_TEST_AS_LUPA"
 
 // TestMain makes this test binary lupa itself when it is run as a child, so
-// that what the tests kill is the program and not a build of its own.
+// that what the tests kill is the program and not a build of its own, or the
+// broker of a bed.
 func TestMain(m *testing.M) {
+	if text := os.Getenv(asBroker); text != "" {
+		if err := beBroker(text); err != nil {
+			fmt.Fprintln(os.Stderr, "broker:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if os.Getenv(asLupa) != "" {
 		main()
 	}
@@ -63,11 +72,6 @@ func (p *process) start(t *testing.T) {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p.await(t)
-}
-
-// await looks after a process that was just started.
-func (p *process) await(t *testing.T) {
 	go func() {
 		// The state of the process tells how it ended.
 		_ = p.cmd.Wait()
