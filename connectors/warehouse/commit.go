@@ -152,7 +152,7 @@ func (t *table) checkCommit(c *pipeline.Commit) error {
 	return nil
 }
 
-// change is one step of a table: a commit or a claim.
+// change is one step of a table: a commit, a claim or a move of its position.
 type change interface {
 	// build puts the step into a transaction on base, or says why it cannot be
 	// taken from there.

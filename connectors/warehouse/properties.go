@@ -22,10 +22,12 @@ const (
 	propPolicy   = "lupa.policy"
 	propKeyEpoch = "lupa.key-epoch"
 	propHashes   = "lupa.files.sha256"
+	propMoved    = "lupa.moved"
 
 	positionPrefix   = "lupa.position."
 	claimPrefix      = "lupa.claim."
 	movePrefix       = "lupa.move."
+	movedPrefix      = "lupa.moved."
 	claimEpochPrefix = "lupa.claim-epoch."
 	ledgerPrefix     = "lupa.ledger."
 	countsPrefix     = "lupa.counts."
