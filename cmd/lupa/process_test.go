@@ -72,6 +72,11 @@ func (p *process) start(t *testing.T) {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.await(t)
+}
+
+// await looks after a process that was just started.
+func (p *process) await(t *testing.T) {
 	go func() {
 		// The state of the process tells how it ended.
 		_ = p.cmd.Wait()
