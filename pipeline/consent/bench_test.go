@@ -151,6 +151,7 @@ func BenchmarkRecheck(b *testing.B) {
 		applyTo(b, stage, tracks, 0, pipeline.Partition{}, int64(from), batched...)
 	}
 	held := stage.Hold()
+	recheck(b, held, 0) // of what was said while the rows were made
 	r := rand.New(rand.NewPCG(1, 2))
 	version := int64(2)
 	for _, changes := range []int{0, 100, 10_000, 100_000, 2_000_000} {
