@@ -24,7 +24,7 @@ import (
 // deaths at one offset end the reading there with a PoisonError.
 //
 // The counts are in a file, deaths.json, that all processes of a directory
-// share. It may be edited while none of them runs.
+// share.
 type Breaker struct {
 	dir  string
 	file *os.File // the register; its lock tells that the process lives
@@ -39,14 +39,14 @@ type Breaker struct {
 type PoisonError struct {
 	Partition pipeline.Partition
 	Offset    int64
+	End       int64 // the offset after the batch that they are in
 	Deaths    int
-	file      string
 }
 
 // Error names the place and how to go on.
 func (e *PoisonError) Error() string {
-	return fmt.Sprintf("%s: offset %d: the process died %d times while it worked on the records from there on: once the cause is gone, remove the entry from %s to go on",
-		e.Partition, e.Offset, e.Deaths, e.file)
+	return fmt.Sprintf("%s: offset %d: the process died %d times while it worked on the records from there to %d; an operator decides: once the cause is gone, lupa positions forgive --partition %s; to leave them out, lupa positions set --partition %s --next %d",
+		e.Partition, e.Offset, e.Deaths, e.End-1, e.Partition, e.Partition, e.End)
 }
 
 // deadly is how many deaths at one offset are too many.
@@ -213,7 +213,7 @@ func (w *watch) admit(p pipeline.Partition, first, last int64) error {
 	}
 	for _, d := range w.deaths[p] {
 		if d.Count >= deadly && d.Offset >= first && d.Offset <= last {
-			return &PoisonError{Partition: p, Offset: d.Offset, Deaths: d.Count, file: w.b.path()}
+			return &PoisonError{Partition: p, Offset: d.Offset, End: last + 1, Deaths: d.Count}
 		}
 	}
 	return nil

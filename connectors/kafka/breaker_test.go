@@ -150,8 +150,9 @@ func TestRecordsThatKillAreRefused(t *testing.T) {
 				}
 			}
 			out, died := dying(t, k, dir, how, 15)
-			want := fmt.Sprintf("stopped: kafka: events: x/0: offset 15: the process died 3 times while it worked on the records from there on: "+
-				"once the cause is gone, remove the entry from %s to go on", filepath.Join(dir, "deaths.json"))
+			const want = "stopped: kafka: events: x/0: offset 15: the process died 3 times while it worked on the records from there to 19; " +
+				"an operator decides: once the cause is gone, lupa positions forgive --partition x/0; " +
+				"to leave them out, lupa positions set --partition x/0 --next 20"
 			if died || !strings.Contains(out, want) {
 				t.Fatalf("%s\nwant %s", out, want)
 			}

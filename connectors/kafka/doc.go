@@ -3,7 +3,8 @@
 //
 // A Cluster is made once from Options; everything else comes from it. Group
 // tells which partitions are this process's, Events reads them, Ledger follows
-// the whole ledger topic into a view and answers barriers, Producer writes.
+// the whole ledger topic into a view and answers barriers, Producer writes, Logs
+// tells an operator what there is.
 //
 //	cluster, err := kafka.New(kafka.Options{Brokers: []string{"broker:9092"}})
 //	group, err := cluster.Group(topics, kafka.GroupOptions{ID: "lupa-marketing"})

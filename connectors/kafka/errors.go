@@ -51,6 +51,26 @@ func (e *PositionError) Error() string {
 	return fmt.Sprintf("%s: offset %d is out of range", e.Partition, e.Next)
 }
 
+// Cause is what became of the position: deleted, recreated or other_cluster.
+func (e *PositionError) Cause() string {
+	switch {
+	case e.Was != "":
+		return "other_cluster"
+	case !e.Anchor && e.Start >= 0 && e.Next < e.Start:
+		return "deleted"
+	}
+	return "recreated"
+}
+
+// eventsError says of an error what an operator can do about it.
+func eventsError(err error) error {
+	var gone *PositionError
+	if errors.As(err, &gone) {
+		return fmt.Errorf("kafka: events: %w; an operator decides where to go on: lupa positions set --partition %s", err, gone.Partition)
+	}
+	return fmt.Errorf("kafka: events: %w", err)
+}
+
 // The reasons why what a broker sent cannot be used.
 var (
 	errChecksum        = errors.New("checksum mismatch")
