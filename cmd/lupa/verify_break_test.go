@@ -18,6 +18,7 @@ import (
 
 	"lupa/cmd/lupa/oracle"
 	"lupa/cmd/lupa/sample"
+	"lupa/pipeline"
 	"lupa/schemas"
 )
 
@@ -93,13 +94,42 @@ func breakIntervals() []breakage {
 		{"commit of the same messages again", func(t *testing.T, j *judgedJob, _ *oracle.Input) {
 			j.summary(t, "tracks", last, move, movePlus(t, "from", -2))
 		}, []string{"I2"}},
+		{"move from where nobody was", func(t *testing.T, j *judgedJob, _ *oracle.Input) {
+			end := j.broker.ends(t)[pipeline.Partition{Topic: demoEvents}]
+			j.property(t, "tracks", "lupa.moved.1", to(fmt.Sprintf(
+				`{"partition":"events/0","from":{"next":%d},"to":{"next":%d},"epoch":9,"found":"fits","reason":"x"}`, end-1, end)))
+		}, []string{"I1"}},
 		{"row twice in place of another", func(t *testing.T, j *judgedJob, in *oracle.Input) {
 			in.Still = false // or the other would be missed
-			f, i := j.dataFile(t, "tracks", kept)
-			n := slices.IndexFunc(f.rows, func(r parquet.Row) bool { return kept(f, r) && f.offset(r) != f.offset(f.rows[i]) })
+			f, i, n := j.twoRows(t, "tracks", func(f *storedFile, a, b parquet.Row) bool {
+				return kept(f, a) && kept(f, b) && f.offset(a) != f.offset(b)
+			})
 			f.rows[n] = f.rows[i].Clone()
 			j.store(t, "tracks", f)
 		}, []string{"I2"}},
+	}
+}
+
+// operatorMoves produces a few events that a table leaves out, with or without
+// the record of an operator's move.
+func (j *judgedJob) operatorMoves(t *testing.T, in *oracle.Input, recorded bool) {
+	t.Helper()
+	in.Behind = true // the other tables have not read them
+	const p = demoEvents + "/0"
+	var from struct{ Next int64 }
+	text := j.readMetadata(t, "tracks")["properties"].(object)["lupa.position."+p].(string)
+	if err := json.Unmarshal([]byte(text), &from); err != nil {
+		t.Fatal(err)
+	}
+	end := func() int64 { return j.broker.ends(t)[pipeline.Partition{Topic: demoEvents}] }
+	for end() < from.Next+5 {
+		events, _ := few(t)
+		j.broker.produce(t, demoEvents, events[:20])
+	}
+	j.property(t, "tracks", "lupa.position."+p, movePlus(t, "next", end()-from.Next))
+	if recorded {
+		j.property(t, "tracks", "lupa.moved.1", to(fmt.Sprintf(
+			`{"partition":%q,"from":{"next":%d},"to":{"next":%d},"epoch":9,"found":"fits","reason":"x"}`, p, from.Next, end())))
 	}
 }
 
@@ -138,13 +168,17 @@ func breakAccounts() []breakage {
 			in.Still = false
 			rejects := readTables(t, j.warehouse())["rejects"]
 			for at := range rejects.places(t) {
-				f, i := j.dataFile(t, "tracks", func(f *storedFile, r parquet.Row) bool {
+				f, i := j.findRow(t, "tracks", func(f *storedFile, r parquet.Row) bool {
 					return kept(f, r) && r[f.at(r, "_src_partition")].Int32() == at.Partition.ID && j.sameCommit(t, "tracks", f, at)
 				})
+				if f == nil {
+					continue
+				}
 				f.set(f.rows[i], "_src_offset", parquet.Int64Value(at.Offset))
 				j.store(t, "tracks", f)
 				return
 			}
+			t.Fatal("no commit of tracks covers a reject")
 		}, []string{"I3"}},
 	}
 }
@@ -152,21 +186,19 @@ func breakAccounts() []breakage {
 // sameCommit reports whether the commit of a file covers a place.
 func (j *judgedJob) sameCommit(t *testing.T, table string, f *storedFile, at place) (same bool) {
 	t.Helper()
-	j.metadata(t, table, func(m object) {
-		for _, s := range m["snapshots"].([]any) {
-			summary := s.(object)["summary"].(object)
-			if !strings.Contains(summary["lupa.files.sha256"].(string), filepath.Base(f.path)) {
-				continue
-			}
-			var move struct {
-				From int64
-				To   struct{ Next int64 }
-			}
-			if text, ok := summary["lupa.move."+at.Partition.String()].(string); ok && json.Unmarshal([]byte(text), &move) == nil {
-				same = at.Offset >= move.From && at.Offset < move.To.Next
-			}
+	for _, s := range j.readMetadata(t, table)["snapshots"].([]any) {
+		summary := s.(object)["summary"].(object)
+		if !strings.Contains(summary["lupa.files.sha256"].(string), filepath.Base(f.path)) {
+			continue
 		}
-	})
+		var move struct {
+			From int64
+			To   struct{ Next int64 }
+		}
+		if text, ok := summary["lupa.move."+at.Partition.String()].(string); ok && json.Unmarshal([]byte(text), &move) == nil {
+			same = at.Offset >= move.From && at.Offset < move.To.Next
+		}
+	}
 	return same
 }
 
@@ -217,8 +249,9 @@ func breakConsent() []breakage {
 			j.store(t, "tracks", f)
 		}, []string{"I4"}},
 		{"masked row under another reason", func(t *testing.T, j *judgedJob, _ *oracle.Input) {
-			f, i := j.dataFile(t, "tracks", func(f *storedFile, r parquet.Row) bool { return f.text(r, "reason") == "withdrawn" })
-			n := slices.IndexFunc(f.rows, func(r parquet.Row) bool { return f.text(r, "reason") == "no_record" })
+			f, i, n := j.twoRows(t, "tracks", func(f *storedFile, a, b parquet.Row) bool {
+				return f.text(a, "reason") == "withdrawn" && f.text(b, "reason") == "no_record"
+			})
 			f.set(f.rows[i], "reason", parquet.ByteArrayValue([]byte("no_record")))
 			f.set(f.rows[n], "reason", parquet.ByteArrayValue([]byte("withdrawn")))
 			j.store(t, "tracks", f)
@@ -232,42 +265,40 @@ func breakConsent() []breakage {
 		}, []string{"I4"}},
 		{"kept row of somebody who refused", func(t *testing.T, j *judgedJob, in *oracle.Input) {
 			in.Still = false
-			denied := j.deniedEvent(t, "identifies", schemas.Refused)
-			f, i := j.dataFile(t, "identifies", func(f *storedFile, r parquet.Row) bool {
-				return kept(f, r) && r[f.at(r, "_src_partition")].Int32() == denied.Partition.ID && j.sameCommit(t, "identifies", f, denied)
-			})
-			f.set(f.rows[i], "_src_offset", parquet.Int64Value(denied.Offset))
-			j.store(t, "identifies", f)
+			j.becomes(t, "identifies", schemas.Refused, kept)
 		}, []string{"I4", "I12"}}, // its tokens are those of another
-		{"kept row of somebody who was erased", func(t *testing.T, j *judgedJob, in *oracle.Input) {
+		{"masked row of somebody who was erased", func(t *testing.T, j *judgedJob, in *oracle.Input) {
 			in.Still = false
-			denied := j.deniedEvent(t, "tracks", schemas.Erased)
-			f, i := j.dataFile(t, "tracks", func(f *storedFile, r parquet.Row) bool {
-				return maskedRow(f, r) && r[f.at(r, "_src_partition")].Int32() == denied.Partition.ID && j.sameCommit(t, "tracks", f, denied)
-			})
-			f.set(f.rows[i], "_src_offset", parquet.Int64Value(denied.Offset))
-			j.store(t, "tracks", f)
+			j.becomes(t, "tracks", schemas.Erased, maskedRow)
 		}, []string{"I6"}},
 	}
 }
 
-// deniedEvent gives the place of an event that was dropped from a table.
-func (j *judgedJob) deniedEvent(t *testing.T, table string, reason schemas.Reason) place {
+// becomes makes a row that of an event that was dropped for the reason, in the
+// same commit.
+func (j *judgedJob) becomes(t *testing.T, table string, reason schemas.Reason, pick func(f *storedFile, row parquet.Row) bool) {
 	t.Helper()
 	s := theSample(t)
-	wanted := map[string]bool{}
+	dropped := map[string]bool{}
 	for i, m := range s.Events() {
 		if o := s.Expect()[i]; o.Table == table && o.Reason == reason {
-			wanted[string(m.Value)] = true
+			dropped[string(m.Value)] = true
 		}
 	}
 	for at, value := range j.broker.messages(t, demoEvents) {
-		if wanted[string(value)] {
-			return at
+		if !dropped[string(value)] {
+			continue
+		}
+		f, i := j.findRow(t, table, func(f *storedFile, r parquet.Row) bool {
+			return pick(f, r) && r[f.at(r, "_src_partition")].Int32() == at.Partition.ID && j.sameCommit(t, table, f, at)
+		})
+		if f != nil {
+			f.set(f.rows[i], "_src_offset", parquet.Int64Value(at.Offset))
+			j.store(t, table, f)
+			return
 		}
 	}
-	t.Fatalf("no event of %s is %s", table, reason)
-	return place{}
+	t.Fatalf("no commit of %s covers an event that is %s", table, reason)
 }
 
 func breakLeaks() []breakage {
@@ -432,7 +463,7 @@ func breakClaims() []breakage {
 	const claim = "lupa.claim-epoch.*"
 	return []breakage{
 		{"commit under an older claim", func(t *testing.T, j *judgedJob, _ *oracle.Input) {
-			j.summary(t, "tracks", last, claim, plus(-1))
+			j.summary(t, "tracks", last, claim, plus(-2)) // each of the two runs has claimed
 		}, []string{"I7"}},
 		{"claim of the table lower than that of a commit", func(t *testing.T, j *judgedJob, _ *oracle.Input) {
 			j.property(t, "tracks", "lupa.claim.*", to(`{"epoch":0,"owner":"a"}`))
@@ -471,8 +502,9 @@ func breakClaims() []breakage {
 func breakTokens() []breakage {
 	swap := func(column string) func(t *testing.T, j *judgedJob, _ *oracle.Input) {
 		return func(t *testing.T, j *judgedJob, _ *oracle.Input) {
-			f, i := j.dataFile(t, "identifies", kept)
-			n := slices.IndexFunc(f.rows, func(r parquet.Row) bool { return kept(f, r) && f.text(r, column) != f.text(f.rows[i], column) })
+			f, i, n := j.twoRows(t, "identifies", func(f *storedFile, a, b parquet.Row) bool {
+				return kept(f, a) && kept(f, b) && f.text(a, column) != f.text(b, column)
+			})
 			a, b := f.rows[i][f.at(f.rows[i], column)].Clone(), f.rows[n][f.at(f.rows[n], column)].Clone()
 			f.set(f.rows[i], column, b)
 			f.set(f.rows[n], column, a)
@@ -589,6 +621,14 @@ func breakTopics() []breakage {
 			j.broker.produce(t, demoEvents, theSample(t).Events()[:5])
 			in.Within = 50 * time.Millisecond
 		}, []string{"I11"}},
+		{"messages left out by an operator", func(t *testing.T, j *judgedJob, in *oracle.Input) {
+			in.Still = false
+			j.operatorMoves(t, in, true)
+		}, nil},
+		{"messages left out by nobody", func(t *testing.T, j *judgedJob, in *oracle.Input) {
+			in.Still = false
+			j.operatorMoves(t, in, false)
+		}, []string{"I1", "I3"}},
 		{"events that nobody needs to have read", func(t *testing.T, j *judgedJob, in *oracle.Input) {
 			in.Still, in.Behind = false, true
 		}, nil},

@@ -30,21 +30,25 @@ type object = map[string]any
 // metadata changes a table's current metadata file in place.
 func (j *judgedJob) metadata(t *testing.T, table string, change func(m object)) {
 	t.Helper()
-	path := j.metadataFile(t, table)
-	d := json.NewDecoder(bytes.NewReader(readAll(t, path)))
-	d.UseNumber() // snapshot ids do not fit a float
-	var m object
-	if err := d.Decode(&m); err != nil {
-		t.Fatal(err)
-	}
+	m := j.readMetadata(t, table)
 	change(m)
 	text, err := json.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, text, 0o640); err != nil {
+	if err := os.WriteFile(j.metadataFile(t, table), text, 0o640); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func (j *judgedJob) readMetadata(t *testing.T, table string) (m object) {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(readAll(t, j.metadataFile(t, table))))
+	d.UseNumber() // snapshot ids do not fit a float
+	if err := d.Decode(&m); err != nil {
+		t.Fatal(err)
+	}
+	return m
 }
 
 // metadataFile is the newest one. A table has few, and their names are numbered.
@@ -140,6 +144,15 @@ type storedFile struct {
 // row's number.
 func (j *judgedJob) dataFile(t *testing.T, table string, pick func(f *storedFile, row parquet.Row) bool) (*storedFile, int) {
 	t.Helper()
+	f, i := j.findRow(t, table, pick)
+	if f == nil {
+		t.Fatalf("no row of %s is as it should be", table)
+	}
+	return f, i
+}
+
+func (j *judgedJob) findRow(t *testing.T, table string, pick func(f *storedFile, row parquet.Row) bool) (*storedFile, int) {
+	t.Helper()
 	for _, path := range filesIn(t, filepath.Join(j.warehouse(), table, "data")) {
 		f := readStored(t, path)
 		for i, row := range f.rows {
@@ -148,8 +161,17 @@ func (j *judgedJob) dataFile(t *testing.T, table string, pick func(f *storedFile
 			}
 		}
 	}
-	t.Fatalf("no row of %s is as it should be", table)
 	return nil, 0
+}
+
+// twoRows gives two rows of one file.
+func (j *judgedJob) twoRows(t *testing.T, table string, pick func(f *storedFile, a, b parquet.Row) bool) (f *storedFile, a, b int) {
+	t.Helper()
+	f, a = j.dataFile(t, table, func(f *storedFile, row parquet.Row) bool {
+		b = slices.IndexFunc(f.rows, func(other parquet.Row) bool { return pick(f, row, other) })
+		return b >= 0
+	})
+	return f, a, b
 }
 
 func readStored(t *testing.T, path string) *storedFile {

@@ -122,20 +122,24 @@ type judgedJob struct {
 	saved  map[string][]byte
 }
 
-// newJudgedJob runs a small job to its end.
+// newJudgedJob runs a small job to its end, in two runs and as many commits.
 func newJudgedJob(t *testing.T) *judgedJob {
 	t.Helper()
 	b := reopen(t, kfake.SeedTopics(2, demoEvents), kfake.SeedTopics(2, demoLedger))
 	events, ledger := few(t)
 	b.produce(t, demoLedger, ledger)
-	j := &judgedJob{job: newJob(t, b, "", 100*time.Millisecond), broker: b, saved: map[string][]byte{}}
-	half := len(events) / 2
-	b.produce(t, demoEvents, events[:half])
-	p := j.stream(t)
-	j.awaits(t, p, b.ends(t))
-	b.produce(t, demoEvents, events[half:])
-	j.awaits(t, p, b.ends(t))
-	p.stop(t, exitOK)
+	j := &judgedJob{job: newJob(t, b, "", longInterval), broker: b, saved: map[string][]byte{}}
+	j.change(t, "workers: 2", "workers: 1")
+	for part := range slices.Chunk(events, (len(events)+1)/2) {
+		b.produce(t, demoEvents, part)
+		read := b.readTo(t, b.ends(t))
+		p := j.stream(t)
+		select {
+		case <-read:
+		case <-p.exited:
+		}
+		p.stop(t, exitOK)
+	}
 	for _, dir := range []string{j.warehouse(), filepath.Join(j.dir, "quarantine")} {
 		for _, path := range filesIn(t, dir) {
 			j.saved[path] = readAll(t, path)

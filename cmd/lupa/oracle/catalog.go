@@ -33,6 +33,7 @@ type table struct {
 	current      int64
 	files        []dataFile
 	positions    map[place]int64
+	moves        []operatorMove
 	counts       counts
 
 	columns []string
@@ -182,7 +183,7 @@ func (t *table) load(location string) error {
 		}
 		t.positions[p] = *mark.Next
 	}
-	return nil
+	return t.readMoves()
 }
 
 // snapshot finds a snapshot that is still there.

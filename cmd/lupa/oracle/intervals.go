@@ -63,6 +63,9 @@ func (c *check) checkIntervals() {
 		if !t.complete() {
 			c.limit(noLoss, "commits without rows, and those whose snapshot has expired, no longer say what they covered; gaps there are found by counting alone")
 		}
+		if len(t.moves) > 0 {
+			c.limit(noLoss, "operators have moved positions; what was left out or read again there is taken as it is")
+		}
 		for _, p := range sortedPlaces(intervals) {
 			c.checkPartition(t, p, intervals[p])
 		}
@@ -74,14 +77,20 @@ func (c *check) checkIntervals() {
 // checkPartition follows the commits of one partition.
 func (c *check) checkPartition(t *table, p place, list []interval) {
 	complete := t.complete()
+	moves := t.movesOf(p)
 	at := list[0].from
-	if first, ok := c.judge.first[p]; ok && complete && at > first {
+	if first, ok := c.judge.first[p]; ok && complete && at > first && len(moves) == 0 {
 		c.violate(noLoss, t.name+" "+p.String(), "its first commit begins at %d, the first message is at %d", at, first)
 	}
 	for _, i := range list {
 		c.looked(noLoss, 1)
 		c.looked(noDuplicates, 1)
 		place := t.name + " " + p.String() + " " + commitName(i.commit)
+		epoch, err := claimEpoch(i.commit.Summary["lupa.claim-epoch."+p.String()])
+		for err == nil && len(moves) > 0 && epoch >= moves[0].epoch {
+			c.follow(place, &at, moves[0], complete)
+			moves = moves[1:]
+		}
 		switch {
 		case i.to < i.from:
 			c.violate(noLoss, place, "it goes back from %d to %d", i.from, i.to)
@@ -92,6 +101,9 @@ func (c *check) checkPartition(t *table, p place, list []interval) {
 		}
 		at = max(at, i.to)
 	}
+	for _, m := range moves {
+		c.follow(t.name+" "+p.String(), &at, m, complete)
+	}
 	switch next, ok := t.positions[p]; {
 	case !ok:
 		c.violate(noLoss, t.name+" "+p.String(), "it was read and has no position")
@@ -100,6 +112,14 @@ func (c *check) checkPartition(t *table, p place, list []interval) {
 	case next > at && complete:
 		c.violate(noLoss, t.name+" "+p.String(), "its position is %d, its commits end at %d", next, at)
 	}
+}
+
+// follow goes on from where an operator has moved a position to.
+func (c *check) follow(place string, at *int64, m operatorMove, complete bool) {
+	if m.known && complete && m.from != *at {
+		c.violate(noLoss, place, "an operator moved it from %d, its commits had reached %d", m.from, *at)
+	}
+	*at = m.to
 }
 
 // checkPositions compares the positions with the topics.

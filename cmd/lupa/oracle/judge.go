@@ -128,6 +128,9 @@ func (c *check) indexRows() {
 			key := rowKey{r.at, r.offset, r.about}
 			if first, ok := index[key]; ok {
 				r.seen = true
+				if t.again(r.at) {
+					continue
+				}
 				c.violate(noDuplicates, c.relative(t.files[r.file].path), "table %s has %s also in %s",
 					t.name, r.place(), c.relative(t.files[t.rows[first].file].path))
 				continue
@@ -175,7 +178,7 @@ func (c *check) cutLedger() error {
 // judgeOutcome compares a message that is for a table with its row there.
 func (c *check) judgeOutcome(p place, m *message, o *outcome) {
 	t, n := c.tables[o.table], &c.judge.tallies[o.table]
-	covered := m.offset < t.positions[p]
+	covered := t.covers(p, m.offset)
 	if o.reason.Rejects() {
 		if covered {
 			n.rejected++
@@ -203,7 +206,7 @@ func (c *check) judgeOutcome(p place, m *message, o *outcome) {
 func (c *check) judgeReject(p place, m *message, o *outcome) {
 	last := len(c.tables) - 1
 	rejects := c.tables[last]
-	if m.offset >= rejects.positions[p] {
+	if !rejects.covers(p, m.offset) {
 		return
 	}
 	key := rowKey{p, m.offset, ""}
@@ -212,7 +215,7 @@ func (c *check) judgeReject(p place, m *message, o *outcome) {
 	}
 	i, ok := c.judge.rows[last][key]
 	if !ok {
-		if !rejects.unread {
+		if !rejects.unread && !rejects.again(p) {
 			c.violate(accounting, p.at(m.offset), "the message is rejected as %s, and not listed in table %s", o.reason, rejects.name)
 		}
 		return
@@ -242,7 +245,7 @@ func (c *check) judgeUnseen() {
 			case r.seen, r.offset >= t.positions[r.at]: // I1 tells of the latter
 			case !known:
 				c.limit(accounting, "rows of partitions that are not among the events were not compared with them")
-			case e.opaque: // and said so
+			case e.opaque, t.again(r.at): // and said so
 			case r.offset < e.start:
 				c.limit(accounting, "rows whose messages the topic no longer has were not compared with them")
 			case e.compacted && c.judge.holes[r.at]:
@@ -271,7 +274,7 @@ func (c *check) judgeRow(t *table, n *tally, p place, m *message, o *outcome, r 
 	}
 	c.looked(consented, 1)
 	if r == nil {
-		if c.in.Still && !t.unread && (now.reason == schemas.ConsentGiven || k.OnDeny == schemas.MaskRow && now.reason != schemas.Erased) {
+		if c.in.Still && !t.unread && !t.again(p) && (now.reason == schemas.ConsentGiven || k.OnDeny == schemas.MaskRow && now.reason != schemas.Erased) {
 			c.violate(consented, p.at(m.offset), "table %s has no row of it; the ledger says %s", t.name, now.reason)
 		}
 		return
