@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"lupa/cmd/lupa/oracle"
+	"lupa/connectors/warehouse/pgtest"
 )
 
 // TestVerifyDials reaches brokers that ask for a certificate's name and a
@@ -163,4 +164,29 @@ func TestVerifyReportIsAnInput(t *testing.T) {
 	if !bytes.Contains([]byte(before), []byte(`"looked_at"`)) {
 		t.Error("the report does not say how much was looked at")
 	}
+}
+
+// TestVerifyReadsACatalogInPostgres judges tables whose catalog is in
+// PostgreSQL.
+func TestVerifyReadsACatalogInPostgres(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	b := reopen(t, kfake.SeedTopics(2, demoEvents), kfake.SeedTopics(2, demoLedger))
+	events, ledger := few(t)
+	b.produce(t, demoLedger, ledger)
+	b.produce(t, demoEvents, events)
+	j := newJob(t, b, "", 100*time.Millisecond)
+	write(t, j.dir, "dsn", server.Database(t))
+	if err := os.Chmod(filepath.Join(j.dir, "dsn"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j.change(t, "warehouse: {dir: warehouse}", "warehouse: {dir: warehouse, catalog: {postgres: {dsn_file: dsn}}}")
+	p := j.stream(t)
+	p.must(t, streamingLine)
+	// The catalog is in no file here, so it is verify that waits for the end.
+	code, out, errs := command(t, "verify", "-c", j.config, "--still", "--within", patience.String())
+	if code != exitOK || errs != "" {
+		t.Errorf("code %d, stderr %q; it says:\n%s", code, errs, out)
+	}
+	p.stop(t, exitOK)
 }
