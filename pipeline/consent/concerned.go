@@ -65,29 +65,44 @@ func (c *concerned) hasStranger(token *schemas.Token) bool {
 
 // concernedSince gives the identifiers that changed since a moment, and all that
 // are linked with them: nil if there are none. now is how many changes the view
-// has seen. known is false when they are more than most or no longer remembered;
-// then anybody may be concerned.
+// has seen. known is false when they are more than most, no longer remembered, or
+// when it can no longer be said who is linked with them; then anybody may be
+// concerned.
 func (v *View) concernedSince(since moment, most int) (c *concerned, now uint64, known bool) {
 	v.mu.RLock()
 	now = v.store.journal.count
 	changes, known := v.store.journal.since(since.changes, most)
-	nodes := v.store.nodes.count
 	v.mu.RUnlock()
 	if len(changes) == 0 {
 		return nil, now, known
 	}
-	c = &concerned{nodes: make([]uint64, (nodes+63)/64), since: since, strangers: map[schemas.Token]struct{}{}}
+	c, known = v.concernedBy(changes, now, since)
+	return c, now, known
+}
+
+// concernedBy gives the identifiers that changed, and all that are linked with
+// them. now is how many changes there were then.
+func (v *View) concernedBy(changes []int32, now uint64, since moment) (c *concerned, known bool) {
+	c = &concerned{since: since, strangers: map[schemas.Token]struct{}{}}
 	// The lock is let go now and then, for the sake of the ledger and of the
 	// stages that wait behind it. A link that comes between is a change after
-	// now, of which the next call tells.
+	// now, of which the next call tells. But where it makes a subject outgrow
+	// the limit, those are forgotten whom the changes up to now concern.
 	for part := range slices.Chunk(changes, perLock) {
 		v.mu.RLock()
+		if c.nodes == nil {
+			c.nodes = make([]uint64, (v.store.nodes.count+63)/64)
+		}
+		forgot := v.store.forgot > now
 		for _, id := range part {
 			v.store.reach(id, c)
 		}
 		v.mu.RUnlock()
+		if forgot {
+			return nil, false
+		}
 	}
-	return c, now, true
+	return c, true
 }
 
 // reach adds a node and all that are linked with it. Who else is in a capped

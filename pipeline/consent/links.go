@@ -44,6 +44,7 @@ func (s *store) link(a, b int32) {
 		if large.capped != nil {
 			large.learn(s.timeline(s.nodes.at(id)))
 			s.journal.note(id)
+			s.forgot = s.journal.count
 		}
 	}
 	switch {
@@ -87,6 +88,7 @@ func (s *store) seal(c *closure) {
 	}
 	c.members = nil
 	s.capped++
+	s.forgot = s.journal.count
 }
 
 // learn takes over an erasure: it holds for every member of a capped closure.

@@ -503,3 +503,35 @@ func TestRelease(t *testing.T) {
 		}
 	}
 }
+
+// TestRecheckWhileSubjectsOutgrow: a change concerns whoever was linked with it
+// then, also when a link makes it unknown who that was before they are found.
+func TestRecheckWhileSubjectsOutgrow(t *testing.T) {
+	for _, link := range []say{
+		linked(user("b"), user("c")),      // the subject outgrows the limit by itself
+		linked(user("b"), user("shared")), // or goes into one that has
+	} {
+		v := newView(t, Options{MaxLinked: 2})
+		for i := range 3 {
+			apply(t, v, linked(user("shared"), user(fmt.Sprint("other", i))))
+		}
+		apply(t, v, of(user("a"), grant(email, 1)), of(user("b"), grant(email, 1)), linked(user("a"), user("b")))
+		stage := NewStage(v, hashed{})
+		applyTo(t, stage, contract(), 0, pipeline.Partition{}, 0, row{time: 5, user: "b"})
+		held := stage.Hold().(*Held)
+		apply(t, v, of(user("a"), withdraw(email, 9)))
+
+		since := held.tables[0].since
+		now := v.store.journal.count
+		changes, known := v.store.journal.since(since.changes, perLock)
+		if !known || len(changes) != 1 {
+			t.Fatalf("%d changes, known is %t", len(changes), known)
+		}
+		apply(t, v, link)
+		c, known := v.concernedBy(changes, now, since)
+		block := held.tables[0].blocks[0]
+		if known && len(block.match(c, nil)) == 0 {
+			t.Error("the change passes by a row of somebody who was linked with it")
+		}
+	}
+}

@@ -14,6 +14,7 @@ type store struct {
 	capped    int // closures beyond maxLinked
 	joined    int // how many closures went into another
 	journal   journal
+	forgot    uint64 // how many changes there were when members of a closure were forgotten last
 }
 
 // node is one identifier and where its timeline lies.
