@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"time"
 
 	"lupa/connectors/kafka"
@@ -33,9 +34,9 @@ func (s *streamer) observe() {
 		return ""
 	})
 
-	m.perPartition("position", "Next offset to hand over, by partition of this process.", s.partitions(func(p kafka.PartitionState) float64 { return float64(p.Next) }))
+	m.perPartition("position", "Next offset to work on, by partition of this process.", s.partitions(func(p kafka.PartitionState) float64 { return float64(p.Next) }))
 	m.perPartition("log_start", "First offset that the partition still has.", s.partitions(func(p kafka.PartitionState) float64 { return float64(p.Start) }))
-	m.perPartition("lag", "Messages between the position and the read-committed end, as last fetched.", s.partitions(func(p kafka.PartitionState) float64 {
+	m.perPartition("lag", "Messages between the position and the read-committed end, as last heard.", s.partitions(func(p kafka.PartitionState) float64 {
 		return float64(max(0, p.End-p.Next))
 	}))
 	s.observeLedger()
@@ -49,6 +50,27 @@ func (s *streamer) observe() {
 			}
 			return ""
 		})
+	}
+}
+
+// refreshEvery is how old the ends in the metrics may be.
+const refreshEvery = 2 * time.Second
+
+// refresh keeps asking for the ends of what is read until ctx ends: while the
+// sources wait, for the ledger or a schema, they do not hear what comes.
+func refresh(ctx context.Context, reading []*kafka.Events) {
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, e := range reading {
+			// Of brokers that do not answer the sources tell themselves.
+			_ = e.Refresh(ctx)
+		}
 	}
 }
 

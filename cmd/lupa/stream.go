@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -248,7 +249,12 @@ func (s *streamer) once(ctx context.Context, partitions []pipeline.Partition) er
 	}
 	s.reading.Store(&events)
 	defer s.reading.Store(nil)
+	var refreshing sync.WaitGroup
+	running, ended := context.WithCancel(ctx)
+	refreshing.Go(func() { refresh(running, events) })
 	counts, err := pipeline.Run(ctx, job)
+	ended()
+	refreshing.Wait()
 	for table := range counts {
 		s.totals[table].Add(&counts[table])
 	}

@@ -32,9 +32,12 @@ type Events struct {
 	chunk   pipeline.Chunk
 	large   []int32
 
-	mu        sync.Mutex
+	mu        sync.Mutex // guards what follows
+	client    *client    // while it is open
 	positions map[pipeline.Partition]int64
 	states    map[pipeline.Partition]PartitionState
+	given     pipeline.Partition // what Next gave last
+	working   bool               // and it is not finished
 }
 
 var _ interface {
@@ -130,7 +133,7 @@ func (e *Events) Open(ctx context.Context, from pipeline.Positions) error {
 	err := e.open(ctx, c, from)
 	if err != nil {
 		c.transport.CloseIdleConnections()
-		return eventsError(err)
+		return fmt.Errorf("kafka: events: %w", err)
 	}
 	return nil
 }
@@ -218,8 +221,12 @@ func (e *Events) begin(ctx context.Context, c *client, f *fetcher, at landscape,
 		read.last, read.topic = last, at.ids[p.Topic]
 	}
 	e.name = at.cluster
+	states := make(map[pipeline.Partition]PartitionState, len(positions))
+	for p, next := range positions {
+		states[p] = PartitionState{Next: next, Start: at.first[p], End: at.last[p]}
+	}
 	e.mu.Lock()
-	e.positions, e.states = positions, make(map[pipeline.Partition]PartitionState, len(positions))
+	e.client, e.positions, e.states = c, positions, states
 	e.mu.Unlock()
 	return nil
 }
@@ -291,14 +298,18 @@ func (e *Events) Next(ctx context.Context) (*pipeline.Chunk, error) {
 	}
 	p, err := e.fetcher.next(ctx, pollWait)
 	if err != nil {
-		return nil, eventsError(err)
+		return nil, fmt.Errorf("kafka: events: %w", err)
 	}
 	e.mu.Lock()
+	e.finish()
+	for _, part := range e.fetcher.parts {
+		s := e.states[part.id]
+		s.Start, s.End = max(s.Start, part.start), max(s.End, part.stable)
+		e.states[part.id] = s
+	}
 	if p != nil {
 		e.positions[p.part.id] = p.next
-	}
-	for _, part := range e.fetcher.parts {
-		e.states[part.id] = PartitionState{Next: e.positions[part.id], Start: part.start, End: part.stable}
+		e.given, e.working = p.part.id, true
 	}
 	e.mu.Unlock()
 	if p == nil {
@@ -309,24 +320,60 @@ func (e *Events) Next(ctx context.Context) (*pipeline.Chunk, error) {
 }
 
 // Finished says that the chunk which Next gave last has been worked on: a death
-// from here on is not that chunk's doing.
+// from here on is not that chunk's doing. The next call of Next says so, too.
 func (e *Events) Finished() error {
+	e.mu.Lock()
+	e.finish()
+	e.mu.Unlock()
 	if err := e.fetcher.watch.passed(); err != nil {
 		return fmt.Errorf("kafka: events: %w", err)
 	}
 	return nil
 }
 
-// PartitionState is where a partition stands: the next offset to hand over, the
-// first that the log has and its read-committed end, as last fetched.
+// finish moves what was given last behind what has been worked on.
+func (e *Events) finish() {
+	if e.working {
+		s := e.states[e.given]
+		s.Next = e.positions[e.given]
+		e.states[e.given], e.working = s, false
+	}
+}
+
+// PartitionState is where a partition stands: the next offset to work on, the
+// first that the log has and its read-committed end, as last heard.
 type PartitionState struct{ Next, Start, End int64 }
 
-// State gives the state of every partition that has been fetched. It asks
+// State gives the state of every partition, once the source is open. It asks
 // nobody, and may be called at any time.
 func (e *Events) State() map[pipeline.Partition]PartitionState {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return maps.Clone(e.states)
+}
+
+// Refresh asks for the ends of the partitions, so that State tells what comes
+// while a chunk takes its time: until the next call of Next nothing is fetched.
+// It may be called at any time, and does nothing before Open and after Close.
+func (e *Events) Refresh(ctx context.Context) error {
+	e.mu.Lock()
+	c, parts := e.client, slices.Collect(maps.Keys(e.states))
+	e.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	ends, err := c.offsets(ctx, parts, logEnd)
+	if err != nil {
+		return fmt.Errorf("kafka: ends: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for p, end := range ends {
+		s := e.states[p]
+		s.End = max(s.End, end)
+		e.states[p] = s
+	}
+	return nil
 }
 
 // fill makes the chunk of a piece.
@@ -411,6 +458,9 @@ func (e *Events) Lag(ctx context.Context) (int64, error) {
 
 // Close ends the fetches that are under way.
 func (e *Events) Close() error {
+	e.mu.Lock()
+	e.client = nil
+	e.mu.Unlock()
 	if e.fetcher != nil {
 		e.fetcher.close()
 	}

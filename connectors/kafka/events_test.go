@@ -163,6 +163,62 @@ func TestWorkersShareAllPartitions(t *testing.T) {
 	}
 }
 
+// A chunk counts as work to do until it is finished, and what comes meanwhile
+// is told without fetching it.
+func TestStateTellsWhatWaits(t *testing.T) {
+	k := fake(t)
+	topic(t, k, "x", 1, "delete")
+	p := producer(t, k)
+	put(t, p, "x", 0, "a", "b")
+	e, err := connect(t, k).Events([]string{"x"}, 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Refresh(bounded(t)); err != nil || len(e.State()) > 0 {
+		t.Errorf("before it is open: %v, %v", e.State(), err)
+	}
+	if err := e.Open(bounded(t), nil); err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	want := func(what string, next, end int64) {
+		t.Helper()
+		if d := cmp.Diff(map[pipeline.Partition]PartitionState{{Topic: "x"}: {Next: next, End: end}}, e.State()); d != "" {
+			t.Errorf("%s: %s", what, d)
+		}
+	}
+	chunk := func() {
+		t.Helper()
+		for {
+			c, err := e.Next(bounded(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c != nil {
+				return
+			}
+		}
+	}
+	want("open", 0, 2)
+	chunk()
+	want("handed over", 0, 2)
+	put(t, p, "x", 0, "c")
+	if err := e.Refresh(bounded(t)); err != nil {
+		t.Fatal(err)
+	}
+	want("more has come", 0, 3)
+	if err := e.Finished(); err != nil {
+		t.Fatal(err)
+	}
+	want("finished", 2, 3)
+	chunk()
+	want("the next", 2, 3)
+	if _, err := e.Next(bounded(t)); err != nil {
+		t.Fatal(err)
+	}
+	want("nothing more", 3, 3)
+}
+
 // What is fetched ahead is bounded by bytes, not by the number of partitions.
 func TestFetchingAheadIsBounded(t *testing.T) {
 	const partitions, batches, size = 32, 6, 32 << 10
@@ -319,9 +375,9 @@ func TestOpenRefuses(t *testing.T) {
 		mark  pipeline.Mark
 		want  string
 	}{
-		{"below the log start", "x", pipeline.Mark{Next: 5}, "x/0: offset 5 was deleted before it was read: the log starts at 40" + decide("x/0")},
-		{"past the end", "x", pipeline.Mark{Next: 51}, "x/0: offset 51 is past the end 50: the topic was recreated or truncated" + decide("x/0")},
-		{"another anchor", "x", anchored, "x/0: what stands before offset 50 is not what was read: the topic was recreated or truncated" + decide("x/0")},
+		{"below the log start", "x", pipeline.Mark{Next: 5}, "x/0: offset 5 was deleted before it was read: the log starts at 40"},
+		{"past the end", "x", pipeline.Mark{Next: 51}, "x/0: offset 51 is past the end 50: the topic was recreated or truncated"},
+		{"another anchor", "x", anchored, "x/0: what stands before offset 50 is not what was read: the topic was recreated or truncated"},
 		{"no topic", "nowhere", pipeline.Mark{}, "gave up after 100ms: topic nowhere: no such topic"},
 	} {
 		e, err := c.Events([]string{test.topic}, 0, 1)
