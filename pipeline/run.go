@@ -106,6 +106,9 @@ func Run(ctx context.Context, job Job) ([]Counts, error) {
 		job.Stats = new(Stats)
 	}
 	claims, positions, err := job.claim(ctx)
+	if err != nil && ctx.Err() != nil {
+		return make([]Counts, len(job.Contracts)), nil // nothing was read
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -469,3 +469,27 @@ func TestRunProvesEveryPosition(t *testing.T) {
 		}
 	}
 }
+
+// claimThatEnds is a sink whose claim is under way when the run is told to stop.
+type claimThatEnds struct {
+	*pipelinetest.Sink
+	stop func()
+}
+
+func (s claimThatEnds) Claim(ctx context.Context, _ []pipeline.Partition) ([]pipeline.Claims, []pipeline.Positions, error) {
+	s.stop()
+	return nil, nil, context.Cause(ctx)
+}
+
+// TestRunStopsWhileItClaims: being told to stop is no failure then either. The
+// group may take its partitions back at any time.
+func TestRunStopsWhileItClaims(t *testing.T) {
+	p := pipeline.Partition{Topic: "events"}
+	ctx, stop := context.WithCancel(context.Background())
+	j := job(claimThatEnds{pipelinetest.NewSink(3), stop}, map[pipeline.Partition][]string{p: input(1, 10)}, 10)
+	j.Partitions = []pipeline.Partition{p}
+	counts, err := pipeline.Run(ctx, j)
+	if err != nil || len(counts) != len(j.Contracts) {
+		t.Errorf("%d counts, error %v", len(counts), err)
+	}
+}
