@@ -133,7 +133,7 @@ func (e *Events) Open(ctx context.Context, from pipeline.Positions) error {
 	err := e.open(ctx, c, from)
 	if err != nil {
 		c.transport.CloseIdleConnections()
-		return fmt.Errorf("kafka: events: %w", err)
+		return eventsError(err)
 	}
 	return nil
 }
@@ -298,7 +298,7 @@ func (e *Events) Next(ctx context.Context) (*pipeline.Chunk, error) {
 	}
 	p, err := e.fetcher.next(ctx, pollWait)
 	if err != nil {
-		return nil, fmt.Errorf("kafka: events: %w", err)
+		return nil, eventsError(err)
 	}
 	e.mu.Lock()
 	e.finish()

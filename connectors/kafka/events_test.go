@@ -375,9 +375,9 @@ func TestOpenRefuses(t *testing.T) {
 		mark  pipeline.Mark
 		want  string
 	}{
-		{"below the log start", "x", pipeline.Mark{Next: 5}, "x/0: offset 5 was deleted before it was read: the log starts at 40"},
-		{"past the end", "x", pipeline.Mark{Next: 51}, "x/0: offset 51 is past the end 50: the topic was recreated or truncated"},
-		{"another anchor", "x", anchored, "x/0: what stands before offset 50 is not what was read: the topic was recreated or truncated"},
+		{"below the log start", "x", pipeline.Mark{Next: 5}, "x/0: offset 5 was deleted before it was read: the log starts at 40" + decide("x/0")},
+		{"past the end", "x", pipeline.Mark{Next: 51}, "x/0: offset 51 is past the end 50: the topic was recreated or truncated" + decide("x/0")},
+		{"another anchor", "x", anchored, "x/0: what stands before offset 50 is not what was read: the topic was recreated or truncated" + decide("x/0")},
 		{"no topic", "nowhere", pipeline.Mark{}, "gave up after 100ms: topic nowhere: no such topic"},
 	} {
 		e, err := c.Events([]string{test.topic}, 0, 1)
