@@ -119,6 +119,13 @@ func newSubject(c *schemas.Contract, tokens Tokens, fields []field) *subject {
 	slices.SortStableFunc(s.sources, func(a, b subjectSource) int {
 		return cmp.Compare(slices.Index(subjectOrder[:], a.kind), slices.Index(subjectOrder[:], b.kind))
 	})
+	// A row may be kept for what a field's value is only as another kind: then
+	// no column has a token of it, and the subject has one all the same.
+	for i := range c.Fields {
+		for _, kind := range c.Fields[i].Identifiers[min(1, len(c.Fields[i].Identifiers)):] {
+			s.sources = append(s.sources, subjectSource{column: i, name: c.Fields[i].Name, kind: kind})
+		}
+	}
 	return s
 }
 

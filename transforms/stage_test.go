@@ -313,6 +313,35 @@ func TestSubjectIsTheFirstIdentifier(t *testing.T) {
 	}
 }
 
+// TestSubjectIsAnyIdentifier: what is nobody as the first kind of its field may
+// be somebody as another, and then a row that is kept for it has a subject.
+func TestSubjectIsAnyIdentifier(t *testing.T) {
+	c := &schemas.Contract{Table: "t", Domain: "d", EventTime: -1, Fields: []schemas.Field{
+		{Name: "login", Type: schemas.Text, Category: "user.unique_id", Treatment: treat(schemas.Pseudonymize),
+			Identifiers: []schemas.IdentifierKind{schemas.Phone, schemas.UserID}},
+		{Name: "anonymous_id", Type: schemas.Text, Category: "user.unique_id", Treatment: treat(schemas.Drop),
+			Identifiers: []schemas.IdentifierKind{schemas.AnonymousID}},
+	}}
+	raw := rawOf(t, memory.DefaultAllocator, c, map[string]any{"login": "none"}, map[string]any{"login": "+358401234567"},
+		map[string]any{"login": "none", "anonymous_id": "1"}, map[string]any{"login": "none"})
+	k := keyset(t)
+	b := batchOf(c, raw, []pipeline.Verdict{keep, keep, keep, mask})
+	if err := stageOf(t, k, c).Apply(context.Background(), b); err != nil {
+		t.Fatal(err)
+	}
+	d, err := k.Domain("d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []schemas.Token{d.Token(schemas.UserID, []byte("none")), d.Token(schemas.Phone, []byte("+358401234567")),
+		d.Token(schemas.AnonymousID, []byte("1")), {}}
+	for i, row := range rowsOf(b.Out) {
+		if got, _ := row["subject_token"].(schemas.Token); got != want[i] {
+			t.Errorf("row %d has another subject", i)
+		}
+	}
+}
+
 func TestSameTokenInEveryBatchAndWorker(t *testing.T) {
 	c, k := visits(), keyset(t)
 	raw := rawOf(t, memory.DefaultAllocator, c, map[string]any{"user_id": "u-1"}, map[string]any{"user_id": "u-1"})
