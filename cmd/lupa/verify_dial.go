@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
@@ -25,6 +27,8 @@ func dialOptions(c SecurityConfig) (opts []kgo.Opt, err error) {
 			return nil, err
 		}
 		opts = append(opts, kgo.DialTLSConfig(config))
+	} else if c.Mechanism == "PLAIN" || c.Mechanism == "OAUTHBEARER" {
+		opts = append(opts, kgo.Dialer(dialLoopback))
 	}
 	password := func() (string, error) {
 		if c.Password == nil {
@@ -60,6 +64,20 @@ func dialOptions(c SecurityConfig) (opts []kgo.Opt, err error) {
 		}))), nil
 	}
 	return nil, fmt.Errorf("mechanism %s is not known here", c.Mechanism)
+}
+
+// dialLoopback connects to brokers on this machine alone: what PLAIN and
+// OAUTHBEARER send without TLS is the secret itself, whatever address the
+// configuration or the cluster names.
+func dialLoopback(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if remote, ok := conn.RemoteAddr().(*net.TCPAddr); !ok || !remote.IP.IsLoopback() {
+		return nil, errors.Join(fmt.Errorf("broker %s: without tls this mechanism is for loopback addresses only", address), conn.Close())
+	}
+	return conn, nil
 }
 
 func tokenSource(c SecurityConfig) (kafka.TokenSource, error) {

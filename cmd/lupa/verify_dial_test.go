@@ -83,6 +83,74 @@ func TestVerifyDials(t *testing.T) {
 	}
 }
 
+// TestVerifyKeepsSecretsOnThisMachine: what PLAIN and OAUTHBEARER send without
+// TLS is the secret, so nothing at all is sent to another machine's broker.
+func TestVerifyKeepsSecretsOnThisMachine(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, "secret", "canary")
+	if err := os.Chmod(filepath.Join(dir, "secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret := filepath.Join(dir, "secret")
+	for _, security := range []SecurityConfig{
+		{Mechanism: "PLAIN", Username: "lupa", Password: &Secret{File: secret}},
+		{Mechanism: "OAUTHBEARER", TokenFile: secret},
+	} {
+		t.Run(security.Mechanism, func(t *testing.T) {
+			l := listenOutside(t)
+			heard := make(chan int, 16)
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					n, _ := conn.Read(make([]byte, 1))
+					heard <- n
+					conn.Close()
+				}
+			}()
+			opts, err := dialOptions(security)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := kgo.NewClient(append(opts, kgo.SeedBrokers(l.Addr().String()), kgo.RequestRetries(0))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			if err := client.Ping(t.Context()); err == nil || strings.Contains(err.Error(), "canary") {
+				t.Errorf("reached: %v", err)
+			}
+			if n := <-heard; n > 0 {
+				t.Error("something was sent in the clear")
+			}
+		})
+	}
+}
+
+// listenOutside listens at an address of this machine that is not loopback.
+func listenOutside(t *testing.T) net.Listener {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			l, err := net.Listen("tcp", net.JoinHostPort(n.IP.String(), "0"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			return l
+		}
+	}
+	t.Skip("this machine has no address but loopback ones")
+	return nil
+}
+
 // selfSigned makes a certificate for this machine and writes it to a file.
 func selfSigned(t *testing.T, path string) tls.Certificate {
 	t.Helper()
