@@ -63,8 +63,11 @@ func (m *recordMembers) record() (r Record, err error) {
 		err = m.setOther(&r)
 		return r, err
 	}
-	proven, err := m.proven(&r.Time)
-	r.Proven = proven && r.Verb == Grant
+	given := r.Time
+	proven, err := m.proven(&given)
+	if proven && r.Verb == Grant {
+		r.Proven, r.Time = true, given
+	}
 	return r, err
 }
 

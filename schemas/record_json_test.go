@@ -394,3 +394,20 @@ func BenchmarkAppendRecord(b *testing.B) {
 		dst = AppendRecordKey(AppendRecord(dst[:0], r), r)
 	}
 }
+
+// Only a grant waits for its confirmation: whatever else names one happened
+// when it says.
+func TestOnlyGrantsAreConfirmed(t *testing.T) {
+	for _, state := range []string{"ConsentWithdrawn", "ConsentRefused"} {
+		r, err := ParseRecord([]byte(recordText(map[string]string{
+			"event_state": `"` + state + `"`, "event_type": "",
+			"collection_method": `"double_opt_in"`, "evidence": `{"confirmed_at":"2027-01-01T00:00:00Z"}`,
+		})))
+		if err != nil {
+			t.Fatalf("%s: %v", state, err)
+		}
+		if want := testGrant(nil).Time; r.Time != want || r.Proven {
+			t.Errorf("%s: time %d, want %d, proven %t", state, r.Time, want, r.Proven)
+		}
+	}
+}

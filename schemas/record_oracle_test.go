@@ -122,8 +122,11 @@ func (m *oracleMembers) record() (r Record, err error) {
 		err = m.setOther(&r)
 		return r, err
 	}
-	proven, err := m.proven(&r)
-	r.Proven = proven && r.Verb == Grant
+	confirmed := r
+	proven, err := m.proven(&confirmed)
+	if proven && r.Verb == Grant {
+		r.Proven, r.Time = true, confirmed.Time
+	}
 	return r, err
 }
 
