@@ -103,6 +103,9 @@ func runStream(ctx context.Context, config *Config, log *slog.Logger, committed 
 	return result, closeAfter(s.rooms, err)
 }
 
+// breakerDir is beside the tables, which all processes of the job share.
+func breakerDir(c *Config) string { return filepath.Join(c.Warehouse.Dir, ".inflight") }
+
 // streamer is the always-on job: a member of a group, which runs the pipeline
 // anew for each share of the partitions that the group gives it.
 type streamer struct {
@@ -134,8 +137,7 @@ func (s *streamer) run(ctx context.Context) (err error) {
 	if s.cluster, err = s.rooms.events(); err != nil {
 		return err
 	}
-	// Beside the tables, which all processes of the job share.
-	if s.breaker, err = kafka.OpenBreaker(filepath.Join(s.config.Warehouse.Dir, ".inflight")); err != nil {
+	if s.breaker, err = kafka.OpenBreaker(breakerDir(s.config)); err != nil {
 		return err
 	}
 	defer func() {

@@ -212,7 +212,7 @@ func (w *watch) admit(p pipeline.Partition, first, last int64) error {
 		return nil
 	}
 	for _, d := range w.deaths[p] {
-		if d.Count >= deadly && d.Offset >= first && d.Offset <= last {
+		if d.Deadly() && d.Offset >= first && d.Offset <= last {
 			return &PoisonError{Partition: p, Offset: d.Offset, End: last + 1, Deaths: d.Count}
 		}
 	}

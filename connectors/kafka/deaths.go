@@ -23,6 +23,9 @@ type Death struct {
 	Count     int
 }
 
+// Deadly reports whether the records are not read any more.
+func (d Death) Deadly() bool { return d.Count >= deadly }
+
 // tombs is the file of counts.
 type tombs struct {
 	Version int    `json:"version"`
