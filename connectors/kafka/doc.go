@@ -88,4 +88,26 @@
 // so. Errors and logs name topic, partition and offset, never a
 // key or a value. Brokers must be Apache Kafka 2.1 or newer, or speak its
 // Fetch v9.
+//
+// # A ledger that forgets
+//
+// A ledger is read from its beginning at each start, so what its topic has
+// deleted by then was never said. Where records go by age or size
+// (cleanup.policy delete with a limit), that is not safe, though a partition
+// loses its oldest records first. As long as the records of one key are written
+// to one partition in the order of their versions, a grant goes before the
+// withdrawal that follows it, and without either there is no consent. But an
+// old grant that is written again, late or in an export, outlives the
+// withdrawal that has the higher version. A withdrawal for every purpose, an
+// erasure and a link have keys of their own, hence partitions of their own,
+// which lose their records at other times: sooner than the grant for one
+// purpose that they take back. And a link may go before the withdrawal that it
+// carries from one identifier to another, in whatever order they are deleted.
+// So such a topic can keep what was withdrawn in force. It also makes a process
+// that was started again decide otherwise than one that runs on.
+//
+// It is read all the same, for there may be no other, but Start warns of it, and
+// Describe tells. With cleanup.policy compact the last record of each key stays,
+// which is the one that counts where versions rise. A topic whose records are
+// never deleted keeps the history as well.
 package kafka

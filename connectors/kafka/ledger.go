@@ -165,16 +165,25 @@ func (l *Ledger) Start(ctx context.Context) error {
 }
 
 func (l *Ledger) start(ctx context.Context) error {
+	forgets := ""
 	err := l.client.begin(ctx, func(ctx context.Context) error {
 		if _, err := l.survey(ctx); err != nil {
 			return err
 		}
 		compacted, err := l.client.compacted(ctx, []string{l.topic})
+		if err != nil {
+			return err
+		}
 		l.gapless = !compacted[l.topic]
+		forgets, err = l.client.forgets(ctx, l.topic, l.applied)
 		return err
 	})
 	if err != nil {
 		return err
+	}
+	if forgets != "" {
+		l.log.Warn("the ledger topic forgets records, and a withdrawal, link or erasure that is gone is not honoured; "+
+			"cleanup.policy=compact keeps the last of each key", "topic", l.topic, "why", forgets)
 	}
 	if n := len(l.parts); n == 0 || l.o.Partitions > 0 && n != l.o.Partitions {
 		return fmt.Errorf("topic %s has %d partitions, %d are expected", l.topic, n, max(l.o.Partitions, 1))
