@@ -39,7 +39,7 @@ files and topics are there and whether the folders can be written, and prints
 one line for each. It changes nothing. With a problem the exit code is 2.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runCheck(cmd.Context(), cmd.OutOrStdout(), o, countPartitions)
+			return runCheck(cmd.Context(), cmd.OutOrStdout(), o, describeTopic)
 		},
 	}
 	f := cmd.Flags()
@@ -51,17 +51,20 @@ one line for each. It changes nothing. With a problem the exit code is 2.`,
 	return cmd
 }
 
-// A partitionCounter asks a cluster how many partitions a topic has.
-type partitionCounter func(ctx context.Context, brokers []string, topic string) (int, error)
+// A describer asks a cluster what a topic is.
+type describer func(ctx context.Context, brokers []string, s SecurityConfig, topic string) (kafka.Topic, error)
 
-// countPartitions asks in earnest, and waits for a cluster only a short while.
-func countPartitions(ctx context.Context, brokers []string, topic string) (int, error) {
-	cluster, err := kafka.New(kafka.Options{Brokers: brokers, StartTimeout: 5 * time.Second})
+// describeTopic asks in earnest, and waits for a cluster only a short while.
+func describeTopic(ctx context.Context, brokers []string, s SecurityConfig, topic string) (kafka.Topic, error) {
+	how, err := security(s)
 	if err != nil {
-		return 0, err
+		return kafka.Topic{}, err
 	}
-	ends, err := cluster.EndOffsets(ctx, topic)
-	return len(ends), err
+	cluster, err := kafka.New(kafka.Options{Brokers: brokers, Security: how, StartTimeout: 5 * time.Second})
+	if err != nil {
+		return kafka.Topic{}, err
+	}
+	return cluster.Describe(ctx, topic)
 }
 
 // status is how a check went.
@@ -69,6 +72,7 @@ type status string
 
 const (
 	statusOK      status = "ok"
+	statusWarning status = "warning" // it runs, and promises less
 	statusProblem status = "problem"
 	statusSkipped status = "skipped"
 )
@@ -83,12 +87,16 @@ type finding struct {
 // checker collects findings.
 type checker struct {
 	findings []finding
-	count    partitionCounter
+	describe describer
 	offline  bool
 }
 
 func (c *checker) ok(check, format string, args ...any) {
 	c.findings = append(c.findings, finding{check, statusOK, fmt.Sprintf(format, args...)})
+}
+
+func (c *checker) warn(check, format string, args ...any) {
+	c.findings = append(c.findings, finding{check, statusWarning, fmt.Sprintf(format, args...)})
 }
 
 // problem makes one finding for each line of the error.
@@ -108,12 +116,12 @@ func (c *checker) problems() int {
 	return n
 }
 
-func runCheck(ctx context.Context, stdout io.Writer, o checkOptions, count partitionCounter) error {
+func runCheck(ctx context.Context, stdout io.Writer, o checkOptions, describe describer) error {
 	if o.example {
 		_, err := stdout.Write(exampleConfig)
 		return err
 	}
-	c := &checker{count: count, offline: o.offline}
+	c := &checker{describe: describe, offline: o.offline}
 	var contracts []*schemas.Contract
 	config, err := LoadConfig(o.config)
 	if err != nil {
@@ -166,7 +174,9 @@ func (c *checker) keys(config *Config) {
 
 func (c *checker) ledger(ctx context.Context, config *Config) {
 	if k := config.Ledger.Kafka; k != nil {
-		c.topic(ctx, "ledger.kafka", k.Brokers, k.Topic)
+		if t := c.topic(ctx, "ledger.kafka", k.Brokers, k.Security, k.Topic); t.Forgets != "" {
+			c.warn("ledger.kafka", "topic %s: %s; a withdrawal, link or erasure that is gone is not honoured, cleanup.policy=compact keeps the last of each key", k.Topic, t.Forgets)
+		}
 		return
 	}
 	c.files("ledger.file", config.Ledger.File)
@@ -175,7 +185,7 @@ func (c *checker) ledger(ctx context.Context, config *Config) {
 func (c *checker) events(ctx context.Context, config *Config) {
 	if k := config.Events.Kafka; k != nil {
 		for _, topic := range k.Topics {
-			c.topic(ctx, "events.kafka", k.Brokers, topic)
+			c.topic(ctx, "events.kafka", k.Brokers, k.Security, topic)
 		}
 	}
 	if f := config.Events.Files; f != nil {
@@ -227,17 +237,19 @@ func readable(name string) (size uint64, err error) {
 	return uint64(info.Size()), nil
 }
 
-func (c *checker) topic(ctx context.Context, check string, brokers []string, topic string) {
+// topic checks that a topic can be asked for, and gives what it is.
+func (c *checker) topic(ctx context.Context, check string, brokers []string, s SecurityConfig, topic string) kafka.Topic {
 	if c.offline {
 		c.findings = append(c.findings, finding{check, statusSkipped, "topic " + topic + ": --offline"})
-		return
+		return kafka.Topic{}
 	}
-	n, err := c.count(ctx, brokers, topic)
+	t, err := c.describe(ctx, brokers, s, topic)
 	if err != nil {
 		c.problem(check, fmt.Errorf("topic %s: %w", topic, err))
-		return
+		return kafka.Topic{}
 	}
-	c.ok(check, "topic %s: %s", topic, plural(n, "partition"))
+	c.ok(check, "topic %s: %s", topic, plural(t.Partitions, "partition"))
+	return t
 }
 
 func (c *checker) warehouse(config *Config) {
@@ -248,7 +260,7 @@ func (c *checker) quarantine(ctx context.Context, config *Config) {
 	q := &config.Quarantine
 	switch {
 	case q.Topic != "":
-		c.topic(ctx, "quarantine", config.Events.Kafka.Brokers, q.Topic)
+		c.topic(ctx, "quarantine", config.Events.Kafka.Brokers, config.Events.Kafka.Security, q.Topic)
 	case q.Dir != "":
 		c.folder("quarantine", q.Dir)
 	default:

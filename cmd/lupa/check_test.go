@@ -13,6 +13,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"lupa/connectors/kafka"
 	"lupa/schemas"
 )
 
@@ -50,14 +51,16 @@ func write(t *testing.T, dir, name, text string) {
 }
 
 // fewTopics is a cluster that has the topics consent and web.
-func fewTopics(_ context.Context, _ []string, topic string) (int, error) {
+func fewTopics(_ context.Context, _ []string, _ SecurityConfig, topic string) (kafka.Topic, error) {
 	switch topic {
 	case "consent":
-		return 1, nil
+		return kafka.Topic{Partitions: 1}, nil
 	case "web":
-		return 6, nil
+		return kafka.Topic{Partitions: 6}, nil
+	case "forgetful":
+		return kafka.Topic{Partitions: 2, Forgets: `cleanup.policy is "delete" with retention.ms "604800000"`}, nil
 	}
-	return 0, errors.New("no such topic")
+	return kafka.Topic{}, errors.New("no such topic")
 }
 
 // TestCheck compares what check prints with testdata/check, with DIR for the
@@ -69,6 +72,14 @@ func TestCheck(t *testing.T) {
 		options checkOptions
 	}{
 		{name: "topic_missing"},
+		{name: "ledger_forgets", change: func(t *testing.T, dir string) {
+			write(t, dir, "lupa.yaml", `
+keys: {file: lupa.keys}
+ledger: {kafka: {brokers: [localhost:9092], topic: forgetful}}
+events: {kafka: {brokers: [localhost:9092], topics: [web]}}
+warehouse: {dir: warehouse}
+`)
+		}},
 		{name: "offline", options: checkOptions{offline: true}},
 		{name: "offline_json", options: checkOptions{offline: true, asJSON: true}},
 		{name: "bad_config", change: func(t *testing.T, dir string) {
@@ -208,17 +219,40 @@ func TestCheckPrintsTheDataMap(t *testing.T) {
 	}
 }
 
-func TestCountPartitions(t *testing.T) {
+func TestDescribeTopic(t *testing.T) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "consent"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	n, err := countPartitions(t.Context(), cluster.ListenAddrs(), "consent")
-	if err != nil || n != 3 {
-		t.Errorf("got %d partitions and error %v, want 3", n, err)
+	d, err := describeTopic(t.Context(), cluster.ListenAddrs(), SecurityConfig{}, "consent")
+	if err != nil || d.Partitions != 3 || !strings.Contains(d.Forgets, `cleanup.policy is "delete"`) {
+		t.Errorf("got %+v and error %v, want 3 partitions that forget", d, err)
 	}
-	if n, err := countPartitions(t.Context(), cluster.ListenAddrs(), "absent"); err == nil {
-		t.Errorf("a topic that is not there has %d partitions", n)
+	if d, err := describeTopic(t.Context(), cluster.ListenAddrs(), SecurityConfig{}, "absent"); err == nil {
+		t.Errorf("a topic that is not there is %+v", d)
+	}
+}
+
+// TestCheckReachesBrokersAsTheJobDoes: a cluster that wants a password is asked
+// with it, and not without.
+func TestCheckReachesBrokersAsTheJobDoes(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "password", "right\n")
+	if err := os.Chmod(filepath.Join(dir, "password"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(3, "consent"), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-256", "lupa", "right"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	s := SecurityConfig{Mechanism: "SCRAM-SHA-256", Username: "lupa", Password: &Secret{File: filepath.Join(dir, "password")}}
+	if d, err := describeTopic(t.Context(), cluster.ListenAddrs(), s, "consent"); err != nil || d.Partitions != 3 {
+		t.Errorf("got %+v and error %v, want 3 partitions", d, err)
+	}
+	s.Mechanism = "PLAIN"
+	if _, err := describeTopic(t.Context(), []string{"broker.example:9092"}, s, "consent"); err == nil || !strings.Contains(err.Error(), "loopback addresses only") {
+		t.Errorf("PLAIN without TLS to another machine: %v", err)
 	}
 }

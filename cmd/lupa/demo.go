@@ -138,7 +138,7 @@ func fillBroker(ctx context.Context, brokers []string) (pipeline.Vector, error) 
 	if err := cluster.CreateTopic(ctx, demoEvents, demoPartitions, nil); err != nil {
 		return nil, err
 	}
-	if err := cluster.CreateTopic(ctx, demoLedger, 2, nil); err != nil {
+	if err := cluster.CreateTopic(ctx, demoLedger, 2, map[string]string{"retention.ms": "-1"}); err != nil {
 		return nil, err
 	}
 	producer := cluster.Producer()
