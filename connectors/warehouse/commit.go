@@ -313,9 +313,10 @@ func (u unmoved) Validate(now icetable.Metadata) error {
 // sameState reports whether two versions of a table have the same rows and
 // the same properties: every commit and every claim changes one of them.
 func sameState(a, b icetable.Metadata) bool {
-	if !maps.Equal(a.Properties(), b.Properties()) {
-		return false
-	}
+	return maps.Equal(a.Properties(), b.Properties()) && sameSnapshot(a, b)
+}
+
+func sameSnapshot(a, b icetable.Metadata) bool {
 	x, y := a.CurrentSnapshot(), b.CurrentSnapshot()
 	if x == nil || y == nil {
 		return x == y

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"syscall"
 	"time"
@@ -21,9 +22,32 @@ type lock struct {
 	path   string
 	held   chan struct{} // has room for one: the holder within this process
 	shared *advisory     // nil: nobody works on another host
+
+	// patience is how long to wait for another process; 0 is for ever. One that
+	// is stopped, and does not die, must not stop the others.
+	patience time.Duration
+	log      *slog.Logger
+	// Whoever is the holder within this process may use these.
+	without bool          // it went on without the lock
+	wait    time.Duration // patience, or less since it was in vain
 }
 
+// lockPatience is far longer than anything takes that is done under a table's
+// lock, and shorter than a watchdog waits.
+const (
+	lockPatience  = time.Minute
+	shortPatience = time.Second
+)
+
 func newLock(path string) *lock { return &lock{path: path, held: make(chan struct{}, 1)} }
+
+// newTableLock makes a lock that is gone on without when its holder lets nobody
+// else have it.
+func newTableLock(path string, log *slog.Logger) *lock {
+	l := newLock(path)
+	l.patience, l.wait, l.log = lockPatience, lockPatience, log
+	return l
+}
 
 // acquire waits for the lock until ctx is done. A process that dies lets go.
 func (l *lock) acquire(ctx context.Context) (release func(), err error) {
@@ -32,10 +56,48 @@ func (l *lock) acquire(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+	others, err := l.acquireBoth(ctx)
+	if err != nil {
+		<-l.held
+		return nil, err
+	}
+	return func() {
+		others()
+		<-l.held
+	}, nil
+}
+
+// acquireBoth gets the lock from other hosts and other processes, or goes on
+// without it.
+func (l *lock) acquireBoth(ctx context.Context) (release func(), err error) {
+	bounded := ctx
+	if l.patience > 0 {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithTimeout(ctx, l.wait)
+		defer cancel()
+	}
+	release, err = l.acquireFrom(bounded)
+	switch {
+	case err == nil:
+		if l.without {
+			l.log.Info("the lock is let go of again", "lock", l.path)
+		}
+		l.without, l.wait = false, l.patience
+	case ctx.Err() == nil && bounded.Err() != nil:
+		if !l.without {
+			l.log.Warn("another process does not let go of a lock; going on without it, under the catalog's compare-and-swap alone",
+				"lock", l.path, "after", l.wait)
+		}
+		l.without, l.wait = true, min(l.patience, shortPatience)
+		return func() {}, nil
+	}
+	return release, err
+}
+
+func (l *lock) acquireFrom(ctx context.Context) (release func(), err error) {
 	unshare := func() {}
 	if l.shared != nil {
 		if unshare, err = l.shared.acquire(ctx); err != nil {
-			<-l.held
 			return nil, fmt.Errorf("lock %s: %w", l.shared.name, err)
 		}
 	}
@@ -44,14 +106,12 @@ func (l *lock) acquire(ctx context.Context) (release func(), err error) {
 	f, err := l.flock(ctx)
 	if err != nil {
 		unshare()
-		<-l.held
 		return nil, fmt.Errorf("lock %s: %w", l.path, err)
 	}
 	return func() {
 		// Closing the file gives up the lock, and it holds no data to lose.
 		_ = f.Close()
 		unshare()
-		<-l.held
 	}, nil
 }
 

@@ -73,9 +73,30 @@ func (l *liveFiles) list(ctx context.Context, t *icetable.Table) ([]string, erro
 	return l.paths, nil
 }
 
-// publish writes what readers without an Iceberg library need: the list of
-// the table's files, and views over it. The caller holds the table's lock.
+// publish writes what readers without an Iceberg library need, and looks after
+// that whether somebody else has committed meanwhile, without the lock or because
+// this process was stopped while it held it: who writes last looks last, so that
+// what stands there in the end is of the last commit.
 func (s *Sink) publish(ctx context.Context, t *table, loaded *icetable.Table) error {
+	for range maxAttempts {
+		if err := s.publishOnce(ctx, t, loaded); err != nil {
+			return err
+		}
+		now, err := s.catalog.LoadTable(ctx, t.ident)
+		if err != nil {
+			return err
+		}
+		if sameSnapshot(loaded.Metadata(), now.Metadata()) {
+			return nil
+		}
+		loaded = now
+	}
+	return fmt.Errorf("gave up after %d attempts: %w", maxAttempts, errMoved)
+}
+
+// publishOnce writes the list of the table's files, and views over it. The
+// caller holds the table's lock.
+func (s *Sink) publishOnce(ctx context.Context, t *table, loaded *icetable.Table) error {
 	paths, err := t.live.list(ctx, loaded)
 	if err != nil {
 		return err

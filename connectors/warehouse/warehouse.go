@@ -192,7 +192,7 @@ func (s *Sink) plan(contracts []*schemas.Contract) error {
 		t := &table{
 			index: i, name: c.Table, ident: icetable.Identifier{s.namespace, c.Table}, contract: c,
 			personal: c.Personal(), purposes: c.FieldPurposes(), retentionDays: c.RetentionDays,
-			dir: dir, dataDir: filepath.Join(dir, "data"), lock: newLock(dir + ".lock"),
+			dir: dir, dataDir: filepath.Join(dir, "data"), lock: newTableLock(dir+".lock", s.log),
 		}
 		t.cols, t.eventTime = layout(c)
 		if (c.EventTime >= 0) != (t.eventTime >= 0) {
@@ -283,8 +283,11 @@ func (s *Sink) openTable(ctx context.Context, t *table) error {
 	if err := adopt(t.name, loaded, t.cols, t.eventTime); err != nil {
 		return err
 	}
-	if err := s.sweep(ctx, t, loaded); err != nil {
-		return fmt.Errorf("table %s: sweep: %w", t.name, err)
+	// Without the lock a commit may be under way, however old its files are.
+	if !t.lock.without {
+		if err := s.sweep(ctx, t, loaded); err != nil {
+			return fmt.Errorf("table %s: sweep: %w", t.name, err)
+		}
 	}
 	if err := s.publish(ctx, t, loaded); err != nil {
 		return fmt.Errorf("table %s: publish: %w", t.name, err)
