@@ -73,8 +73,8 @@ type oddRow struct {
 	moments
 }
 
-// A name is the number of a node + 1, or minus the number of a stranger - 1, or
-// nobody.
+// nobody is a name that is none. Others are the number of a node + 1, or below
+// it the number of a stranger: -1 is the first.
 const nobody = int32(0)
 
 // The sizes of what a block has.
@@ -171,7 +171,7 @@ func (h *Held) Release() {
 	h.tables = nil
 }
 
-// spare are blocks to be used again. Without them BenchmarkStage takes a fifth
+// spare are blocks to be used again. Without them BenchmarkStage takes a tenth
 // longer.
 type spare struct {
 	mu     sync.Mutex
