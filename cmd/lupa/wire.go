@@ -73,6 +73,9 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 	if err := r.openWarehouse(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.checkLedger(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.openQuarantine(); err != nil {
 		return nil, err
 	}
