@@ -43,7 +43,7 @@ integration: export PASSED = $(CURDIR)/.cache/passed
 integration: build $(KAFKA)/ready $(REGISTRY)/ready $(VENV)/ready ## tests with other programs: a real Apache Kafka and schema registry; DuckDB and PyIceberg read the tables
 	@: > $(PASSED)
 	GOTESTSUM_FORMAT=standard-verbose LUPA_KAFKA_JARS=$(KAFKA) LUPA_REGISTRY_APP=$(REGISTRY) \
-		$(GOTEST) -tags integration -count 1 -p 1 -run '^TestReal' $(INTEGRATION)
+		$(GOTEST) -tags integration -count 1 -p 1 -timeout 40m -run '^TestReal' $(INTEGRATION)
 	cd bench && GOTESTSUM_FORMAT=standard-verbose LUPA=$(CURDIR)/bin/lupa PYICEBERG=$(VENV)/bin/python \
 		$(GOTEST) -tags integration -count 1 ./readers
 	@awk '!$$1 { none = 1 } { n += $$1 } END { print "RESULT integration tests", n, "passed"; exit !n || none }' $(PASSED)
