@@ -35,7 +35,7 @@ type lock struct {
 // lockPatience is far longer than anything takes that is done under a table's
 // lock, and shorter than a watchdog waits.
 const (
-	lockPatience  = time.Minute
+	lockPatience  = 15 * time.Second
 	shortPatience = time.Second
 )
 
