@@ -2,12 +2,13 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"net/url"
 	"slices"
 )
 
@@ -65,16 +66,12 @@ func (c *Client) request(ctx context.Context, s *server, path string, absent []i
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		// The outer error repeats the whole address.
-		if outer := (*url.Error)(nil); errors.As(err, &outer) {
-			err = outer.Err
-		}
-		return fail(unreachable, err)
+		return fail(unreachable, cause(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, mostBytes+1))
 	if err != nil {
-		return fail(unreachable, err)
+		return fail(unreachable, cause(err))
 	}
 	if len(body) > mostBytes {
 		return fail(garbage, fmt.Errorf("HTTP %d with more than %d bytes", resp.StatusCode, mostBytes))
@@ -100,4 +97,36 @@ func (c *Client) request(ctx context.Context, s *server, path string, absent []i
 		return nil, fmt.Errorf("%w: error %d of registry %s", ErrUnknownSchema, problem.Code, s.name)
 	}
 	return fail(failing, fmt.Errorf("HTTP %d, error %d", resp.StatusCode, problem.Code))
+}
+
+// redirect is an answer that sends a request where it must not go.
+type redirect string
+
+func (r redirect) Error() string { return string(r) }
+
+// cause is what may be said of a request that brought no answer. Other errors
+// of the HTTP library repeat what the server sent, the address, or that of a
+// proxy with its password.
+func cause(err error) error {
+	var network *net.OpError
+	var verify *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var sent redirect
+	switch {
+	case errors.As(err, &sent):
+		return sent
+	case errors.As(err, &verify):
+		return verify
+	case errors.As(err, &record):
+		return record
+	case errors.As(err, &network):
+		return network
+	case errors.Is(err, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return io.ErrUnexpectedEOF
+	case errors.Is(err, io.EOF):
+		return io.EOF
+	}
+	return errors.New("what it sends is no HTTP that can be read, or the way to it is not set up right")
 }

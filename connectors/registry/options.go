@@ -128,10 +128,10 @@ func loopback(host string) bool { return host == "localhost" || net.ParseIP(host
 // alone: credentials go with it.
 func sameServer(req *http.Request, via []*http.Request) error {
 	if len(via) >= 3 {
-		return errors.New("it sends the request on and on")
+		return redirect("it sends the request on and on")
 	}
 	if first := via[0].URL; req.URL.Host != first.Host || req.URL.Scheme != first.Scheme {
-		return errors.New("it sends the request on to another server")
+		return redirect("it sends the request on to another server")
 	}
 	return nil
 }

@@ -44,6 +44,9 @@ func TestStall(t *testing.T) {
 			io.WriteString(w, `{"schema":"`+strings.Repeat("x", mostBytes)+`"}`)
 		}},
 		{name: "a cut connection", reason: "EOF", broken: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }},
+		{name: "no HTTP", reason: "no HTTP", broken: raw("jane@example.test\r\n\r\n")},
+		{name: "a header that is none", reason: "no HTTP", broken: raw("HTTP/1.1 200 OK\r\njane@example.test\r\n\r\n")},
+		{name: "sent to no address", reason: "no HTTP", broken: raw("HTTP/1.1 302 Found\r\nLocation: http://jane@example.test:x/%zz\r\nContent-Length: 0\r\n\r\n")},
 		{name: "no answer in time", reason: "deadline exceeded", broken: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }},
 		{name: "sent elsewhere", reason: "another server", broken: func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://localhost:1/schemas/ids/1", http.StatusFound)
@@ -209,5 +212,18 @@ func TestClose(t *testing.T) {
 				t.Errorf("error %v after Close", err)
 			}
 		})
+	}
+}
+
+// raw answers with bytes that net/http would not send.
+func raw(answer string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if h, ok := w.(http.Hijacker); ok {
+			conn, _, err := h.Hijack()
+			if err == nil {
+				io.WriteString(conn, answer)
+				conn.Close()
+			}
+		}
 	}
 }
