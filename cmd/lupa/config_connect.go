@@ -82,11 +82,27 @@ func (r *configReader) secret(keys keySet, name string, dst **Secret) {
 		*dst = &Secret{}
 		read(*dst)
 	}
+	// Neither shows its value: somebody may have written the secret itself there.
 	keys[name+"_file"] = func(key string, n *yaml.Node) {
-		set(key, n, func(s *Secret) { r.path(&s.File)(key, n) })
+		set(key, n, func(s *Secret) {
+			v, ok := r.scalar(key, n, "a path")
+			switch {
+			case !ok:
+			case strings.Contains(v, "://") || strings.Contains(v, "password="):
+				r.problem(n, key, "is no path; allowed is that of a local file that holds the secret")
+			default:
+				s.File = r.resolve(v)
+			}
+		})
 	}
 	keys[name+"_env"] = func(key string, n *yaml.Node) {
-		set(key, n, func(s *Secret) { r.text(&s.Env, envForm)(key, n) })
+		set(key, n, func(s *Secret) {
+			v, ok := r.scalar(key, n, envForm.allowed)
+			if ok && !envForm.match.MatchString(v) {
+				r.problem(n, key, "is not allowed; allowed is %s", envForm.allowed)
+			}
+			s.Env = v
+		})
 	}
 }
 
