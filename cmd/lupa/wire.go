@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"time"
 
@@ -82,6 +83,20 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 	return r, nil
 }
 
+// openTables opens the warehouse alone, for commands that read no events. They
+// make none: what was never there says nothing.
+func openTables(ctx context.Context, c *Config, log *slog.Logger) (*rooms, error) {
+	r := &rooms{config: c, log: log}
+	var err error
+	if r.contracts, err = loadContracts(c.Contracts); err != nil {
+		return nil, withCode(exitUsage, err)
+	}
+	if _, err := os.Stat(c.Warehouse.Dir); err != nil {
+		return nil, withCode(exitUsage, fmt.Errorf("warehouse.dir: %w", err))
+	}
+	return r, r.openWarehouse(ctx)
+}
+
 // loadContracts gives the contracts that the configuration asks for.
 func loadContracts(c ContractsConfig) ([]*schemas.Contract, error) {
 	if c.Defaults {
@@ -91,12 +106,16 @@ func loadContracts(c ContractsConfig) ([]*schemas.Contract, error) {
 }
 
 func (r *rooms) openWarehouse(ctx context.Context) error {
+	epoch := 0 // of what makes no tokens
+	if r.keys != nil {
+		epoch = int(r.keys.Epoch())
+	}
 	sink, err := warehouse.Open(ctx, warehouse.Options{
 		Dir:            r.config.Warehouse.Dir,
 		Namespace:      r.config.Warehouse.Namespace,
 		Contracts:      r.tables(),
 		Policy:         schemas.PolicyHash(r.contracts),
-		KeyEpoch:       int(r.keys.Epoch()),
+		KeyEpoch:       epoch,
 		MaxBufferBytes: max(1, r.budget.rows/int64(r.workers())),
 		Catalog:        r.catalog(),
 		StaleAfter:     max(time.Hour, 4*r.config.Commit.Interval),
