@@ -115,6 +115,10 @@ func commands() []*cobra.Command {
 const gcPercent = 50
 
 func main() {
+	if err := withoutCore(); err != nil {
+		fmt.Fprintln(os.Stderr, "lupa: core dumps cannot be turned off:", err)
+		os.Exit(exitError)
+	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
