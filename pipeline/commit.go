@@ -138,7 +138,7 @@ func (c *committer) amend(ctx context.Context, m *Commit, rows []Amendment) erro
 		return errors.New("the sink cannot change files")
 	}
 	for _, r := range rows {
-		if r.Reason != schemas.ConsentGiven && !r.Reason.Denies() {
+		if !r.Reason.Denies() && (r.Reason != schemas.ConsentGiven || r.Masked != schemas.NoReason) {
 			return fmt.Errorf("%s offset %d has no reason", r.Partition, r.Offset)
 		}
 	}
@@ -149,11 +149,18 @@ func (c *committer) amend(ctx context.Context, m *Commit, rows []Amendment) erro
 	m.Files = files
 	n := &m.Counts
 	for _, r := range rows {
-		if r.Reason.Denies() {
-			n.Kept, n.Dropped = n.Kept-1, n.Dropped+1
-			n.Reasons[schemas.ConsentGiven]--
-			n.Reasons[r.Reason]++
+		if !r.Reason.Denies() {
+			continue
 		}
+		if r.Masked == schemas.NoReason {
+			n.Kept--
+			n.Reasons[schemas.ConsentGiven]--
+		} else {
+			n.Masked--
+			n.Reasons[r.Masked]--
+		}
+		n.Dropped++
+		n.Reasons[r.Reason]++
 	}
 	c.job.Stats.Amended.Add(int64(len(rows)))
 	return nil

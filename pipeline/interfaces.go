@@ -87,14 +87,14 @@ type Rejected struct {
 // would still be kept.
 type Rechecker interface {
 	Stage
-	// Hold gives the rows that were kept since the last call, as they were
-	// decided, and begins anew.
+	// Hold gives the rows that were kept or masked since the last call, as they
+	// were decided, and begins anew.
 	Hold() Held
 	// HeldBytes is the memory that the rows take which the next Hold will give.
 	HeldBytes() int64
 }
 
-// Held are rows that were kept and are not committed. Recheck may be called
+// Held are rows that were kept or masked and are not committed. Recheck may be called
 // from another goroutine than the stage's, by one at a time.
 type Held interface {
 	// Recheck decides again the rows of a table whose subjects' records changed
@@ -108,12 +108,15 @@ type Held interface {
 
 // Amendment is what has to be done to one row that was to be kept: it is taken
 // out when Reason denies; when it is ConsentGiven the row stays with fewer
-// purposes, and fields that need one of the others are emptied.
+// purposes, and fields that need one of the others are emptied. A row that was
+// to be masked can only be taken out.
 type Amendment struct {
 	Partition Partition
 	Offset    int64
 	Reason    schemas.Reason
 	Granted   schemas.PurposeSet
+	// Masked is why the row was to be masked, NoReason if it was to be kept.
+	Masked schemas.Reason
 }
 
 // Sink keeps the tables of a job, indexed like its contracts.

@@ -17,11 +17,16 @@ import (
 	"lupa/schemas"
 )
 
-// memorizing is a stage that judges like Judge and holds what was kept.
+// memorizing is a stage that judges like Judge and holds what was kept or masked.
 type memorizing struct {
 	pipelinetest.Judge
 	denied *denials
-	kept   []row
+	rows   []memory
+}
+
+type memory struct {
+	row
+	masked schemas.Reason
 }
 
 type row struct {
@@ -44,24 +49,29 @@ func (m *memorizing) Apply(ctx context.Context, b *pipeline.Batch) error {
 		return err
 	}
 	for i, v := range b.Verdicts {
-		if v == pipeline.KeepRow {
-			m.kept = append(m.kept, row{b.Table, b.Partition, b.Offsets[i]})
+		r := memory{row: row{b.Table, b.Partition, b.Offsets[i]}}
+		switch v {
+		case pipeline.DropRow:
+			continue
+		case pipeline.MaskRow:
+			r.masked = b.Reasons[i]
 		}
+		m.rows = append(m.rows, r)
 	}
 	return nil
 }
 
-func (m *memorizing) HeldBytes() int64 { return int64(len(m.kept)) }
+func (m *memorizing) HeldBytes() int64 { return int64(len(m.rows)) }
 
 func (m *memorizing) Hold() pipeline.Held {
-	h := &heldRows{m.denied, m.kept}
-	m.kept = nil
+	h := &heldRows{m.denied, m.rows}
+	m.rows = nil
 	return h
 }
 
 type heldRows struct {
 	denied *denials
-	rows   []row
+	rows   []memory
 }
 
 func (h *heldRows) Recheck(table int) (found []pipeline.Amendment, err error) {
@@ -72,10 +82,10 @@ func (h *heldRows) Recheck(table int) (found []pipeline.Amendment, err error) {
 	if d.onAsk != nil {
 		d.onAsk(d.asked)
 	}
-	h.rows = slices.DeleteFunc(h.rows, func(r row) bool {
-		reason, ok := d.rows[r]
+	h.rows = slices.DeleteFunc(h.rows, func(r memory) bool {
+		reason, ok := d.rows[r.row]
 		if ok && r.table == table {
-			found = append(found, pipeline.Amendment{Partition: r.partition, Offset: r.offset, Reason: reason})
+			found = append(found, pipeline.Amendment{Partition: r.partition, Offset: r.offset, Reason: reason, Masked: r.masked})
 		}
 		return ok && r.table == table
 	})
@@ -124,27 +134,28 @@ func recheckJob(sink pipeline.Sink, d *denials, messages []string) (pipeline.Job
 // at last.
 func TestRunTakesOutWhatWasDeniedMeanwhile(t *testing.T) {
 	p := pipeline.Partition{Topic: "events"}
-	withdrawn, erased := row{red, p, 0}, row{red, p, 3}
+	withdrawn, erased, masked := row{red, p, 0}, row{red, p, 3}, row{red, p, 5}
 	d := &denials{rows: map[row]schemas.Reason{withdrawn: schemas.Withdrawn}}
 	d.onAsk = func(asked int) {
 		if asked == 2 { // while the first one is taken out, another is erased
-			d.rows[erased] = schemas.Erased
+			d.rows[erased], d.rows[masked] = schemas.Erased, schemas.Erased
 		}
 	}
 	sink := &amending{Sink: pipelinetest.NewSink(3)}
-	j, ledger := recheckJob(sink, d, []string{"red:k0", "red:k1", "red:m2", "red:k3", "blue:k4"})
+	j, ledger := recheckJob(sink, d, []string{"red:k0", "red:k1", "red:m2", "red:k3", "blue:k4", "red:m5"})
 	counts, err := pipeline.Run(context.Background(), j)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []pipeline.Amendment{
-		{Partition: p, Offset: 0, Reason: schemas.Withdrawn}, {Partition: p, Offset: 3, Reason: schemas.Erased}}
+		{Partition: p, Offset: 0, Reason: schemas.Withdrawn}, {Partition: p, Offset: 3, Reason: schemas.Erased},
+		{Partition: p, Offset: 5, Reason: schemas.Erased, Masked: schemas.Withdrawn}}
 	if diff := cmp.Diff(want, sink.amended); diff != "" {
 		t.Errorf("amended (-want +got):\n%s", diff)
 	}
 	n := counts[red]
-	if n.Read != 4 || n.Kept != 1 || n.Masked != 1 || n.Dropped != 2 ||
-		n.Reasons[schemas.ConsentGiven] != 1 || n.Reasons[schemas.Withdrawn] != 2 || n.Reasons[schemas.Erased] != 1 {
+	if n.Read != 5 || n.Kept != 1 || n.Masked != 1 || n.Dropped != 3 ||
+		n.Reasons[schemas.ConsentGiven] != 1 || n.Reasons[schemas.Withdrawn] != 2 || n.Reasons[schemas.Erased] != 2 {
 		t.Errorf("counts %+v", n)
 	}
 	if counts[blue].Kept != 1 || counts[blue].Dropped != 0 {
@@ -158,8 +169,8 @@ func TestRunTakesOutWhatWasDeniedMeanwhile(t *testing.T) {
 	if last := sink.commits[len(sink.commits)-1].Ledger[pipeline.Partition{Topic: "consent"}]; last != ledger.at.Load() {
 		t.Errorf("the last commit stands at ledger position %d of %d", last, ledger.at.Load())
 	}
-	if got := j.Stats.Amended.Load(); got != 2 {
-		t.Errorf("%d rows counted as amended, want 2", got)
+	if got := j.Stats.Amended.Load(); got != 3 {
+		t.Errorf("%d rows counted as amended, want 3", got)
 	}
 }
 
@@ -194,11 +205,15 @@ func TestRunCommitsNothingUnchecked(t *testing.T) {
 			d.rows[row{red, p, 0}] = schemas.NoReason
 			return &amending{Sink: pipelinetest.NewSink(3)}
 		},
+		"a masked row that is to stay otherwise": func(d *denials) pipeline.Sink {
+			d.rows[row{red, p, 2}] = schemas.ConsentGiven
+			return &amending{Sink: pipelinetest.NewSink(3)}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := &denials{rows: map[row]schemas.Reason{}}
 			sink := make(d)
-			j, _ := recheckJob(sink, d, []string{"red:k0", "red:k1"})
+			j, _ := recheckJob(sink, d, []string{"red:k0", "red:k1", "red:m2"})
 			if _, err := pipeline.Run(context.Background(), j); err == nil {
 				t.Error("the run passed")
 			}

@@ -48,7 +48,11 @@ func randomClicks(random *rand.Rand, n int) []click {
 func randomAmendments(random *rand.Rand, p pipeline.Partition, rows []click) (list []pipeline.Amendment) {
 	share := random.IntN(4)
 	for _, r := range rows {
-		if r.person == 0 || random.IntN(4) >= share {
+		if random.IntN(4) >= share {
+			continue
+		}
+		if r.person == 0 {
+			list = append(list, pipeline.Amendment{Partition: p, Offset: r.offset, Reason: schemas.Erased, Masked: schemas.Withdrawn})
 			continue
 		}
 		a := pipeline.Amendment{Partition: p, Offset: r.offset, Reason: denials[random.IntN(len(denials))]}

@@ -345,14 +345,20 @@ func wantRows(p pipeline.Partition, clicks []click) []storedRow {
 	return rows
 }
 
-// amendCounts moves the rows that amendments take out from kept to dropped.
+// amendCounts moves the rows that amendments take out to the dropped ones.
 func amendCounts(c *pipeline.Commit, list []pipeline.Amendment) {
 	for _, a := range list {
-		if a.Reason.Denies() {
+		if !a.Reason.Denies() {
+			continue
+		}
+		c.Counts.Dropped++
+		c.Counts.Reasons[a.Reason]++
+		if a.Masked == schemas.NoReason {
 			c.Counts.Kept--
-			c.Counts.Dropped++
 			c.Counts.Reasons[schemas.ConsentGiven]--
-			c.Counts.Reasons[a.Reason]++
+		} else {
+			c.Counts.Masked--
+			c.Counts.Reasons[a.Masked]--
 		}
 	}
 }

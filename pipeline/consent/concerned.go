@@ -66,15 +66,18 @@ func (c *concerned) hasStranger(token *schemas.Token) bool {
 // concernedSince gives the identifiers that changed since a moment, and all that
 // are linked with them: nil if there are none. now is how many changes the view
 // has seen. known is false when they are more than most, no longer remembered, or
-// when it can no longer be said who is linked with them; then anybody may be
-// concerned.
+// when it can no longer be said whom they concern; then it may be anybody.
 func (v *View) concernedSince(since moment, most int) (c *concerned, now uint64, known bool) {
 	v.mu.RLock()
 	now = v.store.journal.count
 	changes, known := v.store.journal.since(since.changes, most)
+	known = known && v.store.learned <= since.changes
 	v.mu.RUnlock()
+	if !known {
+		return nil, now, false
+	}
 	if len(changes) == 0 {
-		return nil, now, known
+		return nil, now, true
 	}
 	c, known = v.concernedBy(changes, now, since)
 	return c, now, known
@@ -107,7 +110,8 @@ func (v *View) concernedBy(changes []int32, now uint64, since moment) (c *concer
 
 // reach adds a node and all that are linked with it. Who else is in a capped
 // closure is not known, and need not be: when they came to be in it each of
-// them was noted, and no row that names one has been kept since.
+// them was noted, no row that names one has been kept since, and when they are
+// erased all rows are decided again.
 func (s *store) reach(id int32, c *concerned) {
 	n := s.nodes.at(id)
 	if !c.add(id, n) || n.closure == none {

@@ -56,9 +56,10 @@
 // # Until the commit
 //
 // What was decided may be out of date before it is committed. So a stage holds
-// the rows that it kept, and the view keeps a journal of the identifiers that
-// changed. Held.Recheck decides those rows again that name one of them, or
+// the rows that it kept or masked, and the view keeps a journal of the identifiers
+// that changed. Held.Recheck decides those rows again that name one of them, or
 // somebody who is linked with one, just as they were decided at first. After it
-// a row stands only if it would be kept now. When the journal does not reach
-// back to the first decision, every row is decided again.
+// a row stands only if it would be kept now, and a masked one only if nobody that
+// it names is erased. When the journal does not reach back to the first decision,
+// every row is decided again.
 package consent

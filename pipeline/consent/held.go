@@ -9,9 +9,9 @@ import (
 	"lupa/schemas"
 )
 
-// Held are the rows that a Stage kept in a time, as they were decided. Only
-// kept rows are among them: of the masked and the dropped nothing personal is
-// in any file, so nothing that the ledger says later concerns them.
+// Held are the rows that a Stage kept or masked in a time, as they were decided.
+// Of masked ones nothing personal is in any file, so nothing that the ledger says
+// later concerns them but an erasure: who is erased is not even masked.
 type Held struct {
 	view   *View
 	spare  *spare
@@ -55,17 +55,20 @@ type run struct {
 	row, name int   // its first ones
 }
 
-// heldRow is one row that was kept.
+// heldRow is one row that was kept or masked.
 type heldRow struct {
 	first  int64  // of its moments
 	offset uint32 // after the run's
-	// granted is what the row was kept for, and 0 when it is kept no longer: a
-	// row is always kept for something.
+	// granted is what the row was kept for, or maskedRow with the reason why it
+	// was masked, and 0 when it is neither any longer: a row is always kept for
+	// something.
 	granted uint32
 }
 
-// Every set of purposes fits into a row.
-const _ = uint32(schemas.AllPurposes)
+const maskedRow = uint32(1) << 31
+
+// Every set of purposes fits into a row beside it.
+const _ = uint32(uint64(maskedRow) - 1 - uint64(schemas.AllPurposes))
 
 // oddRow has the moments of a row if they are not all one.
 type oddRow struct {
@@ -86,19 +89,23 @@ const (
 	oddBytes   = 32
 )
 
-// keep holds those rows of the batch at hand that are kept.
-func (s *Stage) keep(b *pipeline.Batch, p *plan, kept int, decided moment) {
-	if kept == 0 {
+// keep holds those rows of the batch at hand that stay: they are kept or masked.
+func (s *Stage) keep(b *pipeline.Batch, p *plan, stay int, decided moment) {
+	if stay == 0 {
 		return
 	}
-	k := s.held.block(b.Table, kept, decided)
+	k := s.held.block(b.Table, stay, decided)
 	s.held.bytes -= k.bytes()
 	n := len(b.Verdicts)
-	k.rows, k.names = slices.Grow(k.rows, kept), slices.Grow(k.names, kept*len(p.lookups))
+	k.rows, k.names = slices.Grow(k.rows, stay), slices.Grow(k.names, stay*len(p.lookups))
 	var r *run
 	for row, verdict := range b.Verdicts {
-		if verdict != pipeline.KeepRow {
+		if verdict == pipeline.DropRow {
 			continue
+		}
+		granted := uint32(b.Granted[row])
+		if verdict == pipeline.MaskRow {
+			granted = maskedRow | uint32(b.Reasons[row])
 		}
 		if offset := b.Offsets[row]; r == nil || uint64(offset-r.offset) > math.MaxUint32 {
 			r = k.run(p, b.Partition, offset)
@@ -107,7 +114,7 @@ func (s *Stage) keep(b *pipeline.Batch, p *plan, kept int, decided moment) {
 		if m.several() {
 			k.odd = append(k.odd, oddRow{len(k.rows), *m})
 		}
-		k.rows = append(k.rows, heldRow{m.first, uint32(b.Offsets[row] - r.offset), uint32(b.Granted[row])})
+		k.rows = append(k.rows, heldRow{m.first, uint32(b.Offsets[row] - r.offset), granted})
 		for at := row; at < len(s.ids); at += n {
 			name := s.ids[at] + 1
 			if name == nobody && !s.tokenBuf[at].IsZero() {
@@ -153,7 +160,7 @@ func (h *Held) block(table, rows int, decided moment) *heldBlock {
 	return t.blocks[len(t.blocks)-1]
 }
 
-// Hold gives the rows that were kept since the last call, and begins anew. What
+// Hold gives the rows that were kept or masked since the last call, and begins anew. What
 // it gives is a *Held.
 func (s *Stage) Hold() pipeline.Held {
 	h := s.held

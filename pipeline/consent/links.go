@@ -42,14 +42,16 @@ func (s *store) link(a, b int32) {
 	for _, id := range small.members {
 		s.nodes.at(id).closure = into
 		if large.capped != nil {
-			large.learn(s.timeline(s.nodes.at(id)))
+			s.learn(large, s.timeline(s.nodes.at(id)))
 			s.journal.note(id)
 			s.forgot = s.journal.count
 		}
 	}
 	switch {
 	case small.capped != nil:
-		large.learn(small.capped)
+		s.learn(large, small.capped)
+		s.learn(small, large.capped)
+		s.journal.note(a)
 		small.parent = into
 		s.capped--
 		return
@@ -83,7 +85,7 @@ func (s *store) closureOf(id int32) int32 {
 func (s *store) seal(c *closure) {
 	c.capped = Timeline(nil).deny(everyPurpose)
 	for _, id := range c.members {
-		c.learn(s.timeline(s.nodes.at(id)))
+		s.learn(c, s.timeline(s.nodes.at(id)))
 		s.journal.note(id)
 	}
 	c.members = nil
@@ -92,9 +94,15 @@ func (s *store) seal(c *closure) {
 }
 
 // learn takes over an erasure: it holds for every member of a capped closure.
-func (c *closure) learn(t Timeline) {
-	if erasure, _ := t.split(); erasure != nil {
-		c.capped, _ = c.capped.add(*erasure)
+// Nobody can say who they are, so whoever calls it notes some change after it.
+func (s *store) learn(c *closure, t Timeline) {
+	erasure, _ := t.split()
+	if erasure == nil {
+		return
+	}
+	var result outcome
+	if c.capped, result = c.capped.add(*erasure); result != duplicate {
+		s.learned = s.journal.count + 1
 	}
 }
 
@@ -102,7 +110,7 @@ func (c *closure) learn(t Timeline) {
 func (s *store) erased(n *node) {
 	if n.closure != none {
 		if root := &s.closures[s.root(n.closure)]; root.capped != nil {
-			root.learn(s.timeline(n))
+			s.learn(root, s.timeline(n))
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (k *heldBlock) match(c *concerned, rows []int) []int {
 	return rows
 }
 
-// standing appends the rows that are still kept.
+// standing appends the rows that are still kept or masked.
 func (k *heldBlock) standing(rows []int) []int {
 	for row := range k.rows {
 		if k.rows[row].granted != 0 {
@@ -86,6 +86,14 @@ func (h *Held) again(k *heldBlock, rows []int, amended []pipeline.Amendment) []p
 		rest = rest[names:]
 		d := r.plan.decide(h.lines, k.moments(row))
 		old := &k.rows[row]
+		if old.granted&maskedRow != 0 {
+			if d.Reason == schemas.Erased {
+				amended = append(amended, pipeline.Amendment{Partition: r.partition, Offset: r.offset + int64(old.offset),
+					Reason: d.Reason, Masked: schemas.Reason(old.granted &^ maskedRow)})
+				old.granted = 0
+			}
+			continue
+		}
 		d.Granted &= schemas.PurposeSet(old.granted)
 		if d.Reason == schemas.ConsentGiven && uint32(d.Granted) == old.granted {
 			continue

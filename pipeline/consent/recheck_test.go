@@ -230,7 +230,7 @@ func TestRecheckManyChanges(t *testing.T) {
 	}
 }
 
-// shadow is a row that was kept, as a test remembers it.
+// shadow is a row that was kept or masked, as a test remembers it.
 type shadow struct {
 	row     row
 	place   pipeline.Amendment // with what it is kept for
@@ -252,6 +252,13 @@ func (s *shadows) amend(t testing.TB, v *View, c *schemas.Contract) (amended []p
 	}
 	for i, d := range decideRows(t, v, c, rows...) {
 		r := s.rows[i]
+		if r.place.Masked != schemas.NoReason {
+			if !r.dropped && d.Reason == schemas.Erased {
+				r.dropped, r.place.Reason = true, d.Reason
+				amended = append(amended, r.place)
+			}
+			continue
+		}
 		d.Granted &= r.place.Granted
 		if r.dropped || d.Reason == schemas.ConsentGiven && d.Granted == r.place.Granted {
 			continue
@@ -318,11 +325,16 @@ func TestRecheckIsDecidingAnew(t *testing.T) {
 				p := pipeline.Partition{Topic: "t", ID: int32(table)}
 				b := applyTo(t, stage, contracts[table], table, p, next, rows...)
 				for i := range rows {
-					if b.Verdicts[i] == pipeline.KeepRow {
-						open[table] = append(open[table], &shadow{row: rows[i],
-							place: pipeline.Amendment{Partition: p, Offset: b.Offsets[i], Granted: b.Granted[i]}})
+					s := &shadow{row: rows[i], place: pipeline.Amendment{Partition: p, Offset: b.Offsets[i], Granted: b.Granted[i]}}
+					switch b.Verdicts[i] {
+					case pipeline.KeepRow:
 						kept++
+					case pipeline.MaskRow:
+						s.place.Masked, s.place.Granted = b.Reasons[i], 0
+					default:
+						continue
 					}
+					open[table] = append(open[table], s)
 				}
 				next += int64(len(rows))
 			case 3:
@@ -533,5 +545,65 @@ func TestRecheckWhileSubjectsOutgrow(t *testing.T) {
 		if known && len(block.match(c, nil)) == 0 {
 			t.Error("the change passes by a row of somebody who was linked with it")
 		}
+	}
+}
+
+// TestRecheckMasked: a masked row is taken out when somebody whom it names is
+// erased, whoever it is that is linked with them, and for nothing else.
+func TestRecheckMasked(t *testing.T) {
+	chain := func(side string, n int) (said []say) {
+		for i := range n {
+			said = append(said, linked(user(fmt.Sprint(side, i)), user(fmt.Sprint(side, i+1))))
+		}
+		return said
+	}
+	const at = 5 * second
+	for _, c := range []struct {
+		name   string
+		before []say
+		then   []say
+		erased bool
+	}{
+		{name: "a withdrawal", then: []say{of(user("a0"), withdraw(email, 9*second))}},
+		{name: "a grant", then: []say{of(user("a0"), grant(email, 1))}},
+		{name: "an erasure", then: []say{of(user("a0"), erase(9*second))}, erased: true},
+		{name: "an erasure before the event", then: []say{of(user("a0"), erase(3*second))}},
+		{name: "an erasure of another", then: []say{of(user("b0"), erase(9*second))}},
+		{name: "an erasure of a linked one", before: chain("a", 2), then: []say{of(user("a2"), erase(9*second))}, erased: true},
+		{name: "an erasure in a subject beyond the limit", before: chain("a", 9), then: []say{of(user("a9"), erase(9*second))}, erased: true},
+		{name: "a second erasure in a subject beyond the limit", before: append(chain("a", 9), of(user("a9"), erase(3*second))),
+			then: []say{of(user("a8"), erase(9*second))}, erased: true},
+		{name: "a link of two subjects beyond the limit, one of them erased",
+			before: append(append(chain("a", 9), chain("b", 9)...), of(user("b9"), erase(9*second))),
+			then:   []say{linked(user("a9"), user("b5"))}, erased: true},
+		{name: "a link of a subject beyond the limit with an erased one", before: append(chain("a", 9), of(user("b0"), erase(9*second))),
+			then: []say{linked(user("a9"), user("b0"))}, erased: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := newView(t, Options{MaxLinked: 5})
+			apply(t, v, c.before...)
+			stage := NewStage(v, hashed{})
+			k := contract()
+			k.OnDeny = schemas.MaskRow
+			b := applyTo(t, stage, k, 0, pipeline.Partition{}, 7, row{time: at, user: "a0"})
+			if b.Verdicts[0] != pipeline.MaskRow {
+				t.Fatalf("the row is decided as %s", b.Reasons[0])
+			}
+			held := stage.Hold()
+			if amended := recheck(t, held, 0); amended != nil {
+				t.Errorf("before anything is said: %v", amended)
+			}
+			apply(t, v, c.then...)
+			var want []pipeline.Amendment
+			if c.erased {
+				want = []pipeline.Amendment{{Offset: 7, Reason: schemas.Erased, Masked: b.Reasons[0]}}
+			}
+			if diff := cmp.Diff(want, recheck(t, held, 0)); diff != "" {
+				t.Errorf("amendments (-want +got):\n%s", diff)
+			}
+			if again := recheck(t, held, 0); again != nil {
+				t.Errorf("once more: %v", again)
+			}
+		})
 	}
 }

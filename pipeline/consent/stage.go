@@ -24,8 +24,8 @@ import (
 // batch that cannot be decided as a whole is an error, and is left without
 // verdicts.
 //
-// It is a pipeline.Rechecker: it holds the rows that it kept until Hold is
-// called, which must be now and then.
+// It is a pipeline.Rechecker: it holds the rows that it kept or masked until Hold
+// is called, which must be now and then.
 type Stage struct {
 	view   *View
 	tokens Tokens
@@ -92,14 +92,15 @@ func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
 	b.Verdicts, b.Reasons, b.Granted = resize(b.Verdicts, n), resize(b.Reasons, n), resize(b.Granted, n)
 	s.when = resize(s.when, n)
 	momentsOf(times, b.Times, s.when)
-	kept, decided := s.decide(b, p)
-	s.keep(b, p, kept, decided)
+	stay, decided := s.decide(b, p)
+	s.keep(b, p, stay, decided)
 	return nil
 }
 
 // decide holds the view for as long as the lookups and decisions of one batch
-// take. It gives the number of rows that are kept, and the moment of the view.
-func (s *Stage) decide(b *pipeline.Batch, p *plan) (kept int, decided moment) {
+// take. It gives the number of rows that are kept or masked, and the moment of
+// the view.
+func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, decided moment) {
 	n := len(b.Verdicts)
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
@@ -119,17 +120,19 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan) (kept int, decided moment) {
 		switch d.Reason {
 		case schemas.ConsentGiven:
 			b.Verdicts[row] = pipeline.KeepRow
-			kept++
 		case schemas.Erased:
 			b.Verdicts[row] = pipeline.DropRow
 		default:
 			b.Verdicts[row] = p.denied
 		}
+		if b.Verdicts[row] != pipeline.DropRow {
+			stay++
+		}
 	}
 	if capped > 0 {
 		s.view.cappedRows.Add(capped)
 	}
-	return kept, store.moment()
+	return stay, store.moment()
 }
 
 // plan gives the plan of a contract, made once.

@@ -14,7 +14,9 @@ type store struct {
 	capped    int // closures beyond maxLinked
 	joined    int // how many closures went into another
 	journal   journal
-	forgot    uint64 // how many changes there were when members of a closure were forgotten last
+	// How many changes there were when members of a closure were forgotten last,
+	// and when those that are forgotten were last erased.
+	forgot, learned uint64
 }
 
 // node is one identifier and where its timeline lies.
