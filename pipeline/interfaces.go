@@ -16,11 +16,16 @@ type Source interface {
 	// Next gives the next chunk. It waits a short while at most (about half a
 	// second) and then gives a nil chunk, so that the caller can keep its
 	// commit interval. io.EOF is the end of bounded input. It retries what is
-	// transient by itself; any other error ends the run.
+	// transient by itself; any other error ends the run. What was read before
+	// one that is ErrHeld is committed first.
 	Next(ctx context.Context) (*Chunk, error)
 	// Close lets go of everything. It may be called at any time after Open.
 	Close() error
 }
+
+// ErrHeld is an error of a Source that will not give what comes next, while
+// everything that it gave before stands.
+var ErrHeld = errors.New("the source holds back what comes next")
 
 // Prover is a Source that also proves positions that reading does not begin
 // at. Tables may stand at different positions; reading begins at the lowest, or

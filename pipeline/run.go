@@ -96,8 +96,9 @@ func (j *Job) check() error {
 
 // Run reads until the sources end or ctx is done, and gives what was
 // committed, by table. When ctx ends, what was read is committed first and the
-// error is nil: being told to stop is no failure. Any other error leaves the
-// sink at its last commit, from which the next run goes on.
+// error is nil: being told to stop is no failure. When a source ends with
+// ErrHeld, what all of them read is committed first as well. Any other error
+// leaves the sink at its last commit, from which the next run goes on.
 func Run(ctx context.Context, job Job) ([]Counts, error) {
 	if err := job.check(); err != nil {
 		return nil, err
@@ -116,6 +117,9 @@ func Run(ctx context.Context, job Job) ([]Counts, error) {
 		return nil, fmt.Errorf("read positions: sink has %d tables, job has %d", len(positions), len(job.Contracts))
 	}
 
+	// A source may end the reading as well as who called.
+	ctx, halt := context.WithCancelCause(ctx)
+	defer halt(nil)
 	// work outlives ctx by the time that the last commit may take.
 	work, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer abort(nil)
@@ -133,7 +137,7 @@ func Run(ctx context.Context, job Job) ([]Counts, error) {
 	var reading sync.WaitGroup
 	for i := range job.Workers {
 		w := newWorker(&job, i, positions, staged)
-		w.step = watch.step(i)
+		w.step, w.halt = watch.step(i), halt
 		reading.Add(1)
 		group.Go(func() error {
 			defer reading.Done()
@@ -153,6 +157,9 @@ func Run(ctx context.Context, job Job) ([]Counts, error) {
 	}
 	if cause := context.Cause(work); errors.Is(cause, ErrDrain) {
 		err = ErrDrain
+	}
+	if why := context.Cause(ctx); errors.Is(why, ErrHeld) && (err == nil || errors.Is(err, ErrDrain)) {
+		err = why
 	}
 	return c.totals, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -492,4 +493,90 @@ func TestRunStopsWhileItClaims(t *testing.T) {
 	if err != nil || len(counts) != len(j.Contracts) {
 		t.Errorf("%d counts, error %v", len(counts), err)
 	}
+}
+
+// holding gives what stands before an offset, and then an error.
+type holding struct {
+	pipelinetest.Source
+	err error
+}
+
+func (h *holding) Next(ctx context.Context) (*pipeline.Chunk, error) {
+	c, err := h.Source.Next(ctx)
+	if errors.Is(err, io.EOF) {
+		err = h.err
+	}
+	return c, err
+}
+
+// What stands before something that a source holds back is committed, by all
+// workers; what was read before any other error is not.
+func TestRunCommitsWhatStandsBeforeWhatIsHeld(t *testing.T) {
+	first, second := pipeline.Partition{Topic: "events"}, pipeline.Partition{Topic: "events", ID: 1}
+	partitions := map[pipeline.Partition][]string{first: input(5, 40), second: input(6, 30)}
+	for _, held := range []bool{true, false} {
+		cause := errors.New("broken")
+		if held {
+			cause = fmt.Errorf("offset 40: %w", pipeline.ErrHeld)
+		}
+		sink := pipelinetest.NewSink(3)
+		j := job(sink, partitions, 7)
+		j.Now = func() time.Time { return time.Unix(0, 0) } // no interval ends
+		read := make(chan struct{})
+		for i := range j.Workers {
+			s := j.Workers[i].Source.(*pipelinetest.Source)
+			if s.Partition == first {
+				j.Workers[i].Source = &waiting{holding{*s, cause}, read}
+			} else {
+				s.Follow = true
+				j.Workers[i].Source = &telling{Source: s, read: read}
+			}
+		}
+		counts, err := pipeline.Run(context.Background(), j)
+		if !errors.Is(err, cause) || errors.Is(err, pipeline.ErrHeld) != held {
+			t.Errorf("held %t: error %v", held, err)
+		}
+		if held {
+			check(t, sink, partitions)
+			if counts[red].Read == 0 {
+				t.Error("the counts are not given")
+			}
+			continue
+		}
+		for table := range 3 {
+			if n := len(sink.Rows(table)); n > 0 {
+				t.Errorf("table %d holds %d rows", table, n)
+			}
+		}
+	}
+}
+
+// waiting waits with its error until another source was read to its end.
+type waiting struct {
+	holding
+	read <-chan struct{}
+}
+
+func (w *waiting) Next(ctx context.Context) (*pipeline.Chunk, error) {
+	c, err := w.holding.Next(ctx)
+	if err != nil {
+		<-w.read
+	}
+	return c, err
+}
+
+// telling tells once that it has nothing more to give.
+type telling struct {
+	*pipelinetest.Source
+	read chan<- struct{}
+	told bool
+}
+
+func (s *telling) Next(ctx context.Context) (*pipeline.Chunk, error) {
+	c, err := s.Source.Next(ctx)
+	if c == nil && !s.told {
+		s.told = true
+		close(s.read)
+	}
+	return c, err
 }

@@ -27,6 +27,7 @@ type worker struct {
 	out    Writer
 	holds  []Rechecker // those of the stages that are
 	step   *step
+	halt   context.CancelCauseFunc // ends the reading of all workers
 	staged chan<- []*Commit
 
 	// held is how far each table has come: what it had committed when the run
@@ -93,6 +94,10 @@ func (w *worker) run(stop, work context.Context) (err error) {
 		chunk, err := w.src.Next(stop)
 		w.step.end()
 		if errors.Is(err, io.EOF) || (err != nil && stop.Err() != nil) {
+			break
+		}
+		if errors.Is(err, ErrHeld) {
+			w.halt(fmt.Errorf("read: %w", err))
 			break
 		}
 		if err != nil {

@@ -49,6 +49,9 @@ func (e *PoisonError) Error() string {
 		e.Partition, e.Offset, e.Deaths, e.End-1, e.Partition, e.Partition, e.End)
 }
 
+// Is tells that what was read before stands.
+func (e *PoisonError) Is(target error) bool { return target == pipeline.ErrHeld }
+
 // deadly is how many deaths at one offset are too many.
 const deadly = 3
 
