@@ -40,6 +40,7 @@ func (c *committer) run(ctx context.Context, staged <-chan []*Commit) error {
 		err = c.commitAll(ctx, merged)
 		c.step.end()
 		if err != nil {
+			c.job.discard(merged)
 			return err
 		}
 	}
@@ -93,7 +94,19 @@ func (c *committer) commit(ctx context.Context, m *Commit) error {
 		return err
 	}
 	c.step.begin(c.job.Now())
+	m.tried = true
 	return c.job.Sink.Commit(ctx, m)
+}
+
+// discard removes the files of commits that were not tried. What became of the
+// others only the sink knows.
+func (j *Job) discard(commits []*Commit) {
+	sink, ok := j.Sink.(Discarder)
+	for _, c := range commits {
+		if ok && c != nil && !c.tried {
+			sink.Discard(c.Table, c.Files)
+		}
+	}
 }
 
 // maxRechecks bounds how often one commit is asked about again because rows
@@ -142,11 +155,12 @@ func (c *committer) amend(ctx context.Context, m *Commit, rows []Amendment) erro
 			return fmt.Errorf("%s offset %d has no reason", r.Partition, r.Offset)
 		}
 	}
+	m.tried = true // on an error some files may be new ones
 	files, err := sink.Amend(ctx, m.Table, m.Files, rows)
 	if err != nil {
 		return err
 	}
-	m.Files = files
+	m.Files, m.tried = files, false
 	n := &m.Counts
 	for _, r := range rows {
 		if !r.Reason.Denies() {

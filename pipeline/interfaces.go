@@ -154,6 +154,13 @@ type Amender interface {
 	Amend(ctx context.Context, table int, files []File, rows []Amendment) ([]File, error)
 }
 
+// Discarder is a Sink that removes what a run leaves behind that ends early.
+type Discarder interface {
+	// Discard removes files of a table that no commit was tried with, so that
+	// none will ever name them.
+	Discard(table int, files []File)
+}
+
 // ErrRefused is the error of a commit that another writer was faster than, or
 // whose partitions another writer has claimed since. Nothing of it is visible.
 var ErrRefused = errors.New("the commit was refused")
@@ -192,7 +199,8 @@ type Commit struct {
 	// every record before it was looked at.
 	Ledger Vector
 
-	held []Held
+	held  []Held
+	tried bool // the sink was told of the files
 }
 
 // Claims are the numbers of a table's claims by partition.

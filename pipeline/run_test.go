@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -579,4 +580,74 @@ func (s *telling) Next(ctx context.Context) (*pipeline.Chunk, error) {
 		close(s.read)
 	}
 	return c, err
+}
+
+// discarding is a sink that cannot commit to one table, and remembers what it is
+// told to remove.
+type discarding struct {
+	*pipelinetest.Sink
+	mu        sync.Mutex
+	staged    map[string]int
+	discarded map[string]int
+}
+
+func (s *discarding) Writer() pipeline.Writer { return &stagingWriter{s.Sink.Writer(), s} }
+
+type stagingWriter struct {
+	pipeline.Writer
+	sink *discarding
+}
+
+func (w *stagingWriter) Flush(ctx context.Context) ([]pipeline.File, error) {
+	files, err := w.Writer.Flush(ctx)
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	for _, f := range files {
+		w.sink.staged[f.Path] = f.Table
+	}
+	return files, err
+}
+
+func (s *discarding) Commit(ctx context.Context, c *pipeline.Commit) error {
+	if c.Table == blue {
+		return errors.New("no answer")
+	}
+	return s.Sink.Commit(ctx, c)
+}
+
+func (s *discarding) Discard(table int, files []pipeline.File) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range files {
+		s.discarded[f.Path] = table
+	}
+}
+
+// TestRunLeavesNothingBehind: files that were handed over, and whose commit was
+// not tried when the run ended, are removed; of the others only the sink knows
+// whether they were committed.
+func TestRunLeavesNothingBehind(t *testing.T) {
+	partitions := map[pipeline.Partition][]string{}
+	for id := range int32(3) {
+		partitions[pipeline.Partition{Topic: "events", ID: id}] = []string{"red:k0", "blue:k1", "bad", "red:k3", "blue:k4", "bad"}
+	}
+	sink := &discarding{Sink: pipelinetest.NewSink(3), staged: map[string]int{}, discarded: map[string]int{}}
+	j := job(sink, partitions, 1)
+	j.CommitEvery = time.Nanosecond
+	if _, err := pipeline.Run(context.Background(), j); err == nil {
+		t.Fatal("the run passed")
+	}
+	if len(sink.discarded) == 0 {
+		t.Error("nothing was removed")
+	}
+	perTable := map[int]int{}
+	for path, table := range sink.staged {
+		if _, ok := sink.discarded[path]; !ok {
+			perTable[table]++
+		}
+	}
+	// Red's were committed and blue's tried, once a worker at most.
+	if perTable[2] != 0 || perTable[red] > len(partitions) || perTable[blue] > len(partitions) {
+		t.Errorf("files left behind, by table: %v", perTable)
+	}
 }

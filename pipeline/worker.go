@@ -392,6 +392,7 @@ func (w *worker) flush(ctx context.Context) error {
 	case w.staged <- commits:
 		return nil
 	case <-ctx.Done():
+		w.job.discard(commits)
 		return nil // the failure that ended it is reported by whom it befell
 	}
 }

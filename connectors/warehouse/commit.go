@@ -100,6 +100,16 @@ func (s *Sink) discard(ctx context.Context, t *table, files []pipeline.File) {
 	}
 }
 
+// Discard removes files that no commit was tried with. What cannot be removed is
+// swept later.
+func (s *Sink) Discard(table int, files []pipeline.File) {
+	for i := range files {
+		if err := s.disk.remove(files[i].Path); err != nil {
+			s.log.Warn("a file that is not committed was not removed, a sweep will", "table", s.tables[table].name, "error", err)
+		}
+	}
+}
+
 // checkCommit refuses a commit whose numbers do not agree.
 func (t *table) checkCommit(c *pipeline.Commit) error {
 	n := &c.Counts

@@ -484,3 +484,22 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("%d metadata files are left (%v)", len(metadata), err)
 	}
 }
+
+// TestDiscard removes files that were never committed, and no others.
+func TestDiscard(t *testing.T) {
+	dir := t.TempDir()
+	s := openSink(t, Options{Dir: dir, Contracts: contracts()})
+	writeAndCommit(t, s, events, 0, 10)
+	w := s.Writer()
+	defer w.Close()
+	files := write(t, w, events, makeClicks(10, 10))
+	s.Discard(clicksTable, files)
+	for _, f := range files {
+		if _, err := os.Stat(f.Path); err == nil {
+			t.Errorf("%s is still there", fileName(f.Path))
+		}
+	}
+	if got := tableRows(t, dir, "clicks"); len(got) != 10 {
+		t.Errorf("%d rows, want 10", len(got))
+	}
+}
