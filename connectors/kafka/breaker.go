@@ -106,8 +106,10 @@ func (b *Breaker) register() error {
 	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return fmt.Errorf("lock %s: %w", name, err)
 	}
+	// Written out, for a disk that is full kills whoever writes to the memory of
+	// a file that has no room yet.
 	const size = len(registerMagic) + slots*slotBytes
-	if err := file.Truncate(int64(size)); err != nil {
+	if _, err := file.Write(make([]byte, size)); err != nil {
 		return err
 	}
 	if b.mem, err = unix.Mmap(int(file.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {

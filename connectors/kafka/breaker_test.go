@@ -448,3 +448,20 @@ func BenchmarkMark(b *testing.B) {
 		}
 	}
 }
+
+// TestRegisterHasItsRoom: who writes to the memory of a file that has no room on
+// the disk is killed, so a disk that is full must be found out before.
+func TestRegisterHasItsRoom(t *testing.T) {
+	b, err := OpenBreaker(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(int(b.file.Fd()), &stat); err != nil {
+		t.Fatal(err)
+	}
+	if room := 512 * stat.Blocks; room < stat.Size {
+		t.Errorf("the register has %d bytes of room for %d", room, stat.Size)
+	}
+}
