@@ -36,7 +36,8 @@ func theSample(t *testing.T) *sample.Sample {
 // broker is an in-process cluster with the demo's topics.
 type broker struct {
 	*kfake.Cluster
-	kafka *kafka.Cluster
+	kafka  *kafka.Cluster
+	ledger *broker // that has the ledger, if it is another
 }
 
 // startBroker starts a cluster with both topics, and the sample's ledger in
@@ -63,7 +64,7 @@ func reopen(t *testing.T, opts ...kfake.Opt) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &broker{k, c}
+	return &broker{Cluster: k, kafka: c}
 }
 
 func (b *broker) produce(t *testing.T, topic string, messages []sample.Message) {
@@ -132,6 +133,9 @@ func newJob(t *testing.T, b *broker, data string, interval time.Duration) job {
 	if b != nil {
 		brokers := strings.Join(b.ListenAddrs(), ", ")
 		ledger = fmt.Sprintf("kafka: {brokers: [%s], topic: %s}", brokers, demoLedger)
+		if b.ledger != nil {
+			ledger = fmt.Sprintf("kafka: {brokers: [%s], topic: %s}", strings.Join(b.ledger.ListenAddrs(), ", "), demoLedger)
+		}
 		events = fmt.Sprintf("  kafka: {brokers: [%s], topics: [%s], session_timeout: 1s}\n", brokers, demoEvents)
 	}
 	if data != "" {

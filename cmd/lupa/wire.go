@@ -230,7 +230,8 @@ func (r *rooms) readLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ledger, err := cluster.Ledger(k.Topic, r.view, kafka.LedgerOptions{MaxStaleness: k.MaxStaleness, Strict: k.Strict})
+	ledger, err := cluster.Ledger(k.Topic, r.view, kafka.LedgerOptions{
+		MaxStaleness: k.MaxStaleness, Strict: k.Strict, Stall: stallAfter(r.config.Commit.Interval)})
 	if err != nil {
 		return err
 	}
@@ -240,6 +241,12 @@ func (r *rooms) readLedger(ctx context.Context) error {
 	r.ledger, r.following = ledger, ledger
 	r.closers = append(r.closers, ledger.Close)
 	return nil
+}
+
+// stallAfter is how long the ledger may keep events waiting without being told:
+// as long as three commits are apart.
+func stallAfter(interval time.Duration) time.Duration {
+	return min(max(3*interval, 5*time.Second), 30*time.Second)
 }
 
 // events is the cluster that events come from and rejects may go to.
