@@ -357,42 +357,57 @@ func TestPositionOfAJobThatRuns(t *testing.T) {
 }
 
 // TestPoisonIsForgiven: a partition that the breaker holds is read again once
-// an operator says so, and not before. Or the records are left out.
+// an operator says so, and not before. What stands before the records is
+// committed, so that leaving them out leaves out nothing else.
 func TestPoisonIsForgiven(t *testing.T) {
 	t.Parallel()
 	b := named(t, "cluster-a")
-	b.produce(t, demoEvents, theSample(t).Events()[:400])
-	poison := func(j job) {
-		t.Helper()
-		write(t, j.warehouse(), ".inflight/deaths.json", `{"version":1,"deaths":[{"topic":"events","partition":1,"offset":0,"end":7,"count":3}]}`)
-	}
-	forgiven, skipped := newJob(t, b, "", 200*time.Millisecond), newJob(t, b, "", 200*time.Millisecond)
+	held := pipeline.Partition{Topic: demoEvents, ID: 1}
+	events := theSample(t).Events()
+	b.produce(t, demoEvents, events[:400])
+	from := b.ends(t)[held]
+	b.produce(t, demoEvents, events[400:800])
+	to := b.ends(t)[held]
+	b.produce(t, demoEvents, events[800:1200])
+	forgiven, skipped := newJob(t, b, "", longInterval), newJob(t, b, "", longInterval)
 	skipped.sharing(t, forgiven)
-	poison(forgiven)
-	poison(skipped)
-	forgiven.refusesToStream(t, "events/1: offset 0: the process died 3 times", "lupa positions forgive --partition events/1")
-	forgiven.positions(t, exitOK, "poison_list")
+	for _, j := range []job{forgiven, skipped} {
+		write(t, j.warehouse(), ".inflight/deaths.json", fmt.Sprintf(
+			`{"version":1,"deaths":[{"topic":"events","partition":1,"offset":%d,"end":%d,"count":3}]}`, from, to+20))
+		j.refusesToStream(t, fmt.Sprintf("events/1: offset %d: the process died 3 times", from), "lupa positions forgive --partition events/1",
+			fmt.Sprintf("lupa positions set --partition events/1 --next %d", to))
+		for table, s := range readTables(t, j.warehouse()) {
+			if s.Positions["events/1"] != from {
+				t.Errorf("table %s stands at %d, the records at %d", table, s.Positions["events/1"], from)
+			}
+		}
+		j.change(t, "interval: 30m0s", "interval: 200ms")
+	}
+	_, out, _ := command(t, "positions", "-c", forgiven.config, "--log-level", "error")
+	if !regexp.MustCompile(fmt.Sprintf(` 3 at %d +all\n`, from)).MatchString(out) {
+		t.Errorf("the deaths are not listed:\n%s", out)
+	}
+
 	forgive := []string{"forgive", "--partition", "events/1", "--reason", "fixed in this version"}
 	forgiven.positions(t, exitOK, "poison_forgive", forgive...)
 	forgiven.positions(t, exitOK, "poison_forgive_again", forgive...)
 	forgiven.streamTo(t, b.ends(t))
-	standAt(t, readTables(t, forgiven.warehouse()), b.ends(t))
+	want := readTables(t, forgiven.warehouse())
+	standAt(t, want, b.ends(t))
 	if r := recorded(t, forgiven); len(r) != 1 || r[0]["found"] != "poisoned" || r[0]["reason"] != "fixed in this version" || r[0]["to"] != nil {
 		t.Errorf("records %v", r)
 	}
-	forgiven.positions(t, exitOK, "poison_list_after")
+	forgiven.positions(t, exitOK, "poison_list")
 
-	skipped.refusesToStream(t, "events/1: offset 0: the process died 3 times", "lupa positions set --partition events/1 --next ")
-	skipped.positions(t, exitOK, "poison_not_enough", "set", "--partition", "events/1", "--next", "start", "--reason", "try", "--yes")
-	skipped.refusesToStream(t, "events/1: offset 0: the process died 3 times")
-	skipped.positions(t, exitOK, "poison_set", "set", "--partition", "events/1", "--next", "20", "--reason", "left out", "--yes")
+	skipped.positions(t, exitOK, "poison_back", "set", "--partition", "events/1", "--next", fmt.Sprint(from-1), "--allow-duplicates", "--reason", "x")
+	skipped.positions(t, exitOK, "poison_set", "set", "--partition", "events/1", "--next", fmt.Sprint(to), "--reason", "left out", "--yes")
 	skipped.streamTo(t, b.ends(t))
-	want, got := readTables(t, forgiven.warehouse()), readTables(t, skipped.warehouse())
-	for table, rows := range without(t, want, pipeline.Partition{Topic: demoEvents, ID: 1}, 0, 20) {
+	got := readTables(t, skipped.warehouse())
+	for table, rows := range without(t, want, held, from, to) {
 		sameRows(t, table, rows, got[table].places(t))
 	}
-	if read(t, got) != read(t, want)-20 {
-		t.Errorf("%d messages are counted of %d, want 20 less", read(t, got), read(t, want))
+	if left := read(t, want) - read(t, got); left != to-from {
+		t.Errorf("%d messages are left out, want %d", left, to-from)
 	}
 }
 
