@@ -169,7 +169,7 @@ func (r *avroReader) sized(n *avroNode) schemas.Reason {
 
 func (r *avroReader) bytes(n *avroNode, b []byte) schemas.Reason {
 	switch {
-	case n.meaning == asDecimal && len(b) > longestDecimal:
+	case n.meaning == asDecimal && (len(b) > longestDecimal || n.scale > longestScale):
 		return schemas.Malformed
 	case !n.write:
 	case n.meaning == asDecimal:

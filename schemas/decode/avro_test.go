@@ -219,6 +219,7 @@ func TestAvroHostile(t *testing.T) {
 		{"trailing byte", `"long"`, []byte{14, 0}, schemas.Malformed},
 		{"nothing", `"long"`, nil, schemas.Malformed},
 		{"decimal of many bytes", `{"type":"bytes","logicalType":"decimal","precision":4,"scale":1}`, append([]byte{0x82, 4}, make([]byte, 257)...), schemas.Malformed},
+		{"decimal of many digits", `{"type":"bytes","logicalType":"decimal","precision":300000000,"scale":300000000}`, []byte{2, 1}, schemas.Malformed},
 		{"list as deep as may be", list, append([]byte(strings.Repeat("\x02", 63)), 0), schemas.NoReason},
 		{"list too deep", list, append([]byte(strings.Repeat("\x02", 64)), 0), schemas.TooDeep},
 		{"list very deep", list, []byte(strings.Repeat("\x02", 1<<20)), schemas.TooDeep},

@@ -74,8 +74,12 @@ func appendFloat(dst []byte, f float64, bits int) []byte {
 	return strconv.AppendFloat(dst, f, 'g', -1, bits)
 }
 
-// longestDecimal is how many bytes a decimal may have.
-const longestDecimal = 256
+// longestDecimal is how many bytes a decimal may have, longestScale how many
+// digits behind the point: all of them are written.
+const (
+	longestDecimal = 256
+	longestScale   = 1000
+)
 
 // appendDecimal appends the number b * 10^-scale, b being big-endian and two's
 // complement, in all its digits.
