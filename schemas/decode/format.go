@@ -101,7 +101,7 @@ func New(contracts []*schemas.Contract, formats map[string]Format, other Format,
 	if needed && registry == nil {
 		return nil, fmt.Errorf("decode: a format needs a schema registry, and there is none")
 	}
-	paths := wanted(json.paths)
+	paths := wanted(json.paths, json.walker.identity)
 	d.wants = [...]*want{NoEnvelope: paths, CloudEvents: cloudEventWant(paths), Debezium: debeziumWant(paths)}
 	return d, nil
 }

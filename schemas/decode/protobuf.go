@@ -177,6 +177,7 @@ type protoEmit struct {
 	field    protoreflect.FieldDescriptor
 	kind     protoreflect.Kind
 	presence bool // absent is not the same as zero
+	identity bool // of an identity field
 	list     bool
 	isMap    bool
 	entries  []protoEmit // of a map
@@ -273,7 +274,7 @@ func (s *protoSchema) emit(n *protoNode, f protoreflect.FieldDescriptor, name st
 	p := s.lookAt(n, f)
 	e := protoEmit{
 		name: append(quoted(name), ':'), slot: p.slot, field: f,
-		kind: f.Kind(), presence: f.HasPresence(), list: f.IsList(), isMap: f.IsMap(),
+		kind: f.Kind(), presence: f.HasPresence(), identity: below != nil && below.identity, list: f.IsList(), isMap: f.IsMap(),
 	}
 	switch {
 	case e.list:

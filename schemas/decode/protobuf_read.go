@@ -221,7 +221,7 @@ func (r *protoReader) emits(list []protoEmit, base int) schemas.Reason {
 
 // absent reports whether a field is not written: it is not there, or it is an
 // empty text that may as well not be there. A zero that cannot be told from
-// nothing is a zero.
+// nothing is a zero, but nobody's identity: all who have none would be one.
 func (r *protoReader) absent(e *protoEmit, base int) bool {
 	s := &r.slots[base+int(e.slot)]
 	switch {
@@ -233,7 +233,7 @@ func (r *protoReader) absent(e *protoEmit, base int) bool {
 	case e.kind == protoreflect.StringKind, e.kind == protoreflect.BytesKind:
 		return len(s.bytes) == 0
 	}
-	return false
+	return e.identity && s.word == 0
 }
 
 // emit writes a value.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -453,4 +454,27 @@ func FuzzProtobuf(f *testing.F) {
 			t.Error("the view is far longer than the message")
 		}
 	})
+}
+
+// TestProtobufZeroIsNobody: a number that is not there is zero, and a ledger
+// that knows a zero would speak for all who have none.
+func TestProtobufZeroIsNobody(t *testing.T) {
+	s := Schema{Type: Protobuf, Text: `syntax = "proto3";
+		message M { int64 user_id = 1; optional int64 told = 2; int64 count = 3; fixed64 other_id = 4; double third = 5; }`}
+	d := newDecoder(t, Format{Encoding: FromRegistry}, &fakeRegistry{ids: map[int32]Schema{1: s}}, contract(nil,
+		identity("user_id", schemas.UserID, "user_id", "otherId", "third"), identity("told", schemas.AnonymousID, "told"), keep("count", schemas.Integer, "count")))
+	for _, c := range []struct {
+		name    string
+		payload []byte
+		want    []any
+	}{
+		{"nothing", nil, []any{nil, nil, int64(0)}},
+		{"zeros that are there", []byte{0x08, 0, 0x10, 0, 0x18, 0}, []any{nil, "0", int64(0)}},
+		{"numbers", []byte{0x08, 7, 0x10, 8, 0x18, 9}, []any{"7", "8", int64(9)}},
+	} {
+		got := decodeRaw(t, d, "t", raw{value: withID(1, append([]byte{0}, c.payload...))})
+		if diff := cmp.Diff([][]any{c.want}, got.Rows[0]); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
 }

@@ -5,13 +5,16 @@ package decode
 type want struct {
 	below map[string]*want
 	rest  *want // of the members that are not in below
+	// identity says that an identity field is taken from it.
+	identity bool
 }
 
-// wanted are the paths of the contracts.
-func wanted(b *branch) *want {
-	w := &want{below: make(map[string]*want, len(b.below))}
+// wanted are the paths of the contracts; identity marks the slots of identity
+// fields.
+func wanted(b *branch, identity []bool) *want {
+	w := &want{below: make(map[string]*want, len(b.below)), identity: b.slot != none && identity[b.slot]}
 	for name, next := range b.below {
-		w.below[name] = wanted(next)
+		w.below[name] = wanted(next, identity)
 	}
 	return w
 }
