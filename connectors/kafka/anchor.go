@@ -126,6 +126,11 @@ func (c *client) checkAnchor(ctx context.Context, p pipeline.Partition, next int
 		}
 		return &PositionError{Partition: p, Next: next, Start: start, End: end, Anchor: end >= next}
 	}
+	if err == nil && len(found) == 0 {
+		// The log does not end before at, and nothing may be seen there yet: it is
+		// a leader that was elected just now and does not know what is replicated.
+		err = kafkago.OffsetNotAvailable
+	}
 	if err != nil {
 		return fmt.Errorf("%s: fetch at offset %d: %w", p, at, err)
 	}

@@ -218,6 +218,38 @@ func TestProofOfWhatRetentionDeleted(t *testing.T) {
 	}
 }
 
+// A leader that was elected just now may have what a position stands behind, and
+// not show it yet. That proves nothing, and passes.
+func TestProofOfWhatIsNotShownYet(t *testing.T) {
+	k := fake(t, kfake.NumBrokers(1))
+	topic(t, k, "x", 1, "delete")
+	put(t, producer(t, k), "x", 0, words(3, "v")...)
+	c := connect(t, k)
+	e := open(t, c, nil, "x")
+	var mark pipeline.Mark
+	for mark.Next < 3 {
+		chunk, err := e.Next(bounded(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chunk != nil {
+			mark = chunk.Next
+		}
+	}
+	_, batch, _ := parseAnchor(mark.Anchor)
+	p := pipeline.Partition{Topic: "x"}
+	asked := &client{c, c.transport("x")}
+	defer asked.transport.CloseIdleConnections()
+	if err := asked.checkAnchor(bounded(t), p, 3, batch); err != nil {
+		t.Error(err)
+	}
+	// The end itself is where nothing may be seen yet.
+	err := asked.checkAnchor(bounded(t), p, 4, batch)
+	if gone := (*PositionError)(nil); err == nil || errors.As(err, &gone) || classOfAnswer(err) != brokerBusy {
+		t.Errorf("error %v, want one that passes", err)
+	}
+}
+
 // keyed writes one record of each value, under a key of its own.
 func keyed(t *testing.T, k brokers, values []string, batch int) {
 	t.Helper()
