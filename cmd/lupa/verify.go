@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"lupa/cmd/lupa/oracle"
+	"lupa/connectors/warehouse"
 )
 
 // verifyOptions are the flags of `lupa verify`.
@@ -179,7 +180,10 @@ func verifySources(in *oracle.Input, config *Config) (err error) {
 		in.Ledger.Files = []string{config.Ledger.File}
 	}
 	if dsn := config.Warehouse.Postgres; dsn != nil {
-		if in.Postgres, err = dsn.Read(); err != nil {
+		if in.Postgres, err = dsn.Read(); err == nil {
+			err = warehouse.CheckDSN(in.Postgres) // the job would not use every one
+		}
+		if err != nil {
 			return fmt.Errorf("warehouse.catalog: %w", err)
 		}
 	}

@@ -130,6 +130,29 @@ func TestVerifyKeepsSecretsOnThisMachine(t *testing.T) {
 	}
 }
 
+// TestVerifyRefusesWhatTheJobWould: a server that may choose not to encrypt is
+// not sent a password.
+func TestVerifyRefusesWhatTheJobWould(t *testing.T) {
+	dir := world(t)
+	config, err := os.ReadFile(filepath.Join(dir, "lupa.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "lupa.yaml", strings.Replace(string(config), "warehouse: {dir: warehouse}",
+		"warehouse: {dir: warehouse, catalog: {postgres: {dsn_env: LUPA_TEST_DSN}}}", 1))
+	for dsn, want := range map[string]string{
+		"postgres://lupa:canary@db.example/lupa":                     "let the server choose not to encrypt",
+		"postgres://lupa:canary@db.example/lupa?sslmode=verify-full": "",
+		"postgres://lupa:canary@db.example:x/lupa":                   "cannot be read",
+	} {
+		t.Setenv("LUPA_TEST_DSN", dsn)
+		_, err := verifyInput(verifyOptions{config: filepath.Join(dir, "lupa.yaml")})
+		if (err != nil) != (want != "") || err != nil && (!strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "canary")) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
+
 // listenOutside listens at an address of this machine that is not loopback.
 func listenOutside(t *testing.T) net.Listener {
 	t.Helper()

@@ -151,6 +151,12 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return stdlib.GetConnector(*config).Connect(ctx)
 }
 
+// CheckDSN says why a DSN would not be used, in words that repeat nothing of it.
+func CheckDSN(dsn string) error {
+	_, err := connConfig(dsn)
+	return err
+}
+
 // connConfig reads a DSN. Its errors repeat nothing of it: a part that cannot
 // be read may be a password.
 func connConfig(dsn string) (*pgx.ConnConfig, error) {
