@@ -138,23 +138,22 @@ func (s *Sink) publishAll(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	views, err := filepath.Glob(filepath.Join(escapeGlob(s.dir), "*", viewsName))
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return err
 	}
 	var all bytes.Buffer
-	for _, path := range views {
-		text, err := os.ReadFile(path)
-		if err != nil {
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(s.dir, e.Name(), viewsName))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		all.Write(text)
 	}
 	return s.replaceIfChanged(filepath.Join(s.dir, viewsName), all.Bytes())
-}
-
-func escapeGlob(dir string) string {
-	return strings.NewReplacer("*", `\*`, "[", `\[`, `?`, `\?`).Replace(dir)
 }
 
 // viewSQL is DuckDB's way to the table. Paths are absolute, so it can be read
