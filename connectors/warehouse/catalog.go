@@ -14,7 +14,7 @@ import (
 	"github.com/apache/iceberg-go/catalog"
 	sqlcatalog "github.com/apache/iceberg-go/catalog/sql"
 	icetable "github.com/apache/iceberg-go/table"
-	_ "modernc.org/sqlite" // the driver has no other way in than its name
+	"modernc.org/sqlite"
 )
 
 const (
@@ -54,6 +54,13 @@ func (s *Sink) openCatalog(ctx context.Context) error {
 		return err
 	}
 	path := filepath.Join(s.dir, sqliteName)
+	if err := s.openSQLite(ctx, path); err != nil {
+		return inFile(path, err)
+	}
+	return nil
+}
+
+func (s *Sink) openSQLite(ctx context.Context, path string) error {
 	// SQLite would make the file readable by everybody.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
 	if err != nil {
@@ -77,8 +84,41 @@ func (s *Sink) openCatalog(ctx context.Context) error {
 	if err := s.makeNamespace(ctx, c); err != nil {
 		return err
 	}
-	s.catalog = c
+	s.catalog = &local{Catalog: c, path: path}
 	return nil
+}
+
+// local is the catalog of one machine. Its errors name the file: SQLite's say
+// that the disk is full, and not which.
+type local struct {
+	*sqlcatalog.Catalog
+	path string
+}
+
+// LoadTable gives the table's current version.
+func (l *local) LoadTable(ctx context.Context, ident icetable.Identifier) (*icetable.Table, error) {
+	loaded, err := l.Catalog.LoadTable(ctx, ident)
+	return loaded, inFile(l.path, err)
+}
+
+// CreateTable makes a table.
+func (l *local) CreateTable(ctx context.Context, ident icetable.Identifier, schema *iceberg.Schema, opts ...catalog.CreateTableOpt) (*icetable.Table, error) {
+	made, err := l.Catalog.CreateTable(ctx, ident, schema, opts...)
+	return made, inFile(l.path, err)
+}
+
+// CommitTable makes a new version the current one.
+func (l *local) CommitTable(ctx context.Context, ident icetable.Identifier, reqs []icetable.Requirement, updates []icetable.Update) (icetable.Metadata, string, error) {
+	metadata, location, err := l.Catalog.CommitTable(ctx, ident, reqs, updates)
+	return metadata, location, inFile(l.path, err)
+}
+
+// inFile says which file an error of SQLite is about. Others do so by themselves.
+func inFile(path string, err error) error {
+	if e := new(sqlite.Error); errors.As(err, &e) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return err
 }
 
 // catalogLock keeps two processes from deciding at once what the catalog of
