@@ -84,7 +84,7 @@ func (s *Sink) openSQLite(ctx context.Context, path string) error {
 	if err := s.makeNamespace(ctx, c); err != nil {
 		return err
 	}
-	s.catalog = &local{Catalog: c, path: path}
+	s.catalog = &local{Catalog: c, path: path, disk: s.disk}
 	return nil
 }
 
@@ -93,6 +93,7 @@ func (s *Sink) openSQLite(ctx context.Context, path string) error {
 type local struct {
 	*sqlcatalog.Catalog
 	path string
+	disk *disk
 }
 
 // LoadTable gives the table's current version.
@@ -101,9 +102,12 @@ func (l *local) LoadTable(ctx context.Context, ident icetable.Identifier) (*icet
 	return loaded, inFile(l.path, err)
 }
 
-// CreateTable makes a table.
+// CreateTable makes a table. When the insert could not be synced, the library
+// takes it for undone and removes the metadata file. But if the process dies
+// before it has closed the catalog, the next one finds the insert whole in
+// SQLite's log. So the file stays, for Open's sweep to judge.
 func (l *local) CreateTable(ctx context.Context, ident icetable.Identifier, schema *iceberg.Schema, opts ...catalog.CreateTableOpt) (*icetable.Table, error) {
-	made, err := l.Catalog.CreateTable(ctx, ident, schema, opts...)
+	made, err := l.Catalog.CreateTable(withDisk(ctx, l.disk.keeping()), ident, schema, opts...)
 	return made, inFile(l.path, err)
 }
 

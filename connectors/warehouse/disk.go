@@ -60,6 +60,17 @@ func (d *disk) remove(path string) error {
 	return d.do("remove", path, func() error { return os.Remove(path) })
 }
 
+// keeping is the same disk for code that would remove what it must not: there
+// everything stays.
+func (d *disk) keeping() *disk {
+	return &disk{hook: func(op, path string, do func() error) error {
+		if op == "remove" {
+			return nil
+		}
+		return d.do(op, path, do)
+	}}
+}
+
 func (d *disk) syncDir(path string) error {
 	return d.do("syncdir", path, func() error {
 		f, err := os.Open(path)

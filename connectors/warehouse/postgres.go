@@ -264,13 +264,7 @@ func (c *remote) CommitTable(ctx context.Context, ident icetable.Identifier, req
 // insert for undone and removes the metadata file that the catalog may name by
 // now; here the file stays, for Open's sweep to judge.
 func (c *remote) CreateTable(ctx context.Context, ident icetable.Identifier, schema *iceberg.Schema, opts ...catalog.CreateTableOpt) (*icetable.Table, error) {
-	keep := &disk{hook: func(op, path string, do func() error) error {
-		if op == "remove" {
-			return nil
-		}
-		return c.disk.do(op, path, do)
-	}}
-	created, err := c.Catalog.CreateTable(withDisk(ctx, keep), ident, schema, opts...)
+	created, err := c.Catalog.CreateTable(withDisk(ctx, c.disk.keeping()), ident, schema, opts...)
 	if err == nil || !unreachable(err) {
 		return created, err
 	}
