@@ -202,8 +202,14 @@ func (t tableIO) WriteFile(name string, content []byte) error {
 	return t.disk.replace(localPath(name), content)
 }
 
-// Remove removes one file.
-func (t tableIO) Remove(name string) error { return t.disk.remove(localPath(name)) }
+// Remove removes one file. One that is not there is no error: the library also
+// removes what it could not finish writing, which create has not named yet.
+func (t tableIO) Remove(name string) error {
+	if err := t.disk.remove(localPath(name)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
 
 // tableFile lets a staged file be closed as iceberg-go closes it: after a
 // failed write Close must not publish what there is.
