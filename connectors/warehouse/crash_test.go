@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,19 +46,45 @@ func recheck(p pipeline.Partition, rows []click) (list []pipeline.Amendment) {
 	return list
 }
 
+// opened opens the warehouse of the job, which sweeps what no snapshot names.
+func opened(dir string, d *disk) (*Sink, error) {
+	s, err := newSink(Options{Dir: dir, Contracts: []*schemas.Contract{clicks()}, MaxFileBytes: 1500, StaleAfter: time.Nanosecond}, d)
+	if err != nil {
+		return nil, err
+	}
+	s.keepSnapshots, s.keepFor = 1, 0
+	if err := s.open(context.Background()); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
 // job is a run that claims its partition and goes on from the table's position
 // to the end of its input: two commits of rows over two days, amended before
-// the commit, then one of a position only.
-func job(dir string, d *disk) (err error) {
-	ctx := context.Background()
-	s, err := newSink(Options{Dir: dir, Contracts: []*schemas.Contract{clicks()}, MaxFileBytes: 1500}, d)
+// the commit, then one of a position only. Then it expires all snapshots but
+// one, leaves files about, and opens the warehouse again, which clears them away.
+func job(dir string, d *disk) error {
+	s, err := opened(dir, d)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.open(ctx); err != nil {
+	if err := errors.Join(fill(s), s.Close()); err != nil {
 		return err
 	}
+	for _, name := range []string{"data/left.parquet", "metadata/left.avro", tempPrefix + "left.sql"} {
+		path := filepath.Join(dir, "clicks", name)
+		if err := d.do("leave", path, func() error { return os.WriteFile(path, nil, fileMode) }); err != nil {
+			return err
+		}
+	}
+	if s, err = opened(dir, d); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+func fill(s *Sink) (err error) {
+	ctx := context.Background()
 	claims, positions, err := s.Claim(ctx, []pipeline.Partition{events})
 	if err != nil {
 		return err
@@ -91,7 +119,18 @@ func job(dir string, d *disk) (err error) {
 		}
 		at += n
 	}
-	return nil
+	t := s.tables[clicksTable]
+	release, err := t.lock.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx = withDisk(ctx, s.disk)
+	loaded, err := s.catalog.LoadTable(ctx, t.ident)
+	if err != nil {
+		return err
+	}
+	return s.expire(ctx, loaded)
 }
 
 // checkJob checks that the job's rows are there, every one once, that what is
@@ -113,6 +152,9 @@ func checkJob(t *testing.T, dir string) {
 	if err != nil || counts.Read != 2*jobCommits*jobRows || counts.Kept+counts.Masked != int64(len(rows)) {
 		t.Errorf("counts %+v, error %v", counts, err)
 	}
+	if n := len(load(t, s, clicksTable).Metadata().Snapshots()); n != 1 {
+		t.Errorf("%d snapshots, all but one should have expired", n)
+	}
 	checkPublished(t, s, dir)
 	files := dataFiles(t, dir)
 	slices.Sort(files)
@@ -120,8 +162,8 @@ func checkJob(t *testing.T, dir string) {
 		t.Errorf("files on disk (-live +found):\n%s", diff)
 	}
 	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if strings.HasPrefix(filepath.Base(path), tempPrefix) {
-			t.Errorf("an unfinished file is left: %s", path)
+		if name := filepath.Base(path); strings.HasPrefix(name, tempPrefix) || strings.HasPrefix(name, "left.") {
+			t.Errorf("a file is left that nobody names: %s", path)
 		}
 		return err
 	})
@@ -212,13 +254,58 @@ func TestFailEveryFileOperation(t *testing.T) {
 	}
 }
 
+// TestFailWhileRecovering lets a run fail for good at an operation, and the run
+// after it at another, for all of those; the one after that finds both halves.
+func TestFailWhileRecovering(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	from := func(n int64, ops *atomic.Int64) *disk {
+		return &disk{hook: func(_, _ string, do func() error) error {
+			if ops.Add(1) >= n {
+				return errInjected
+			}
+			return do()
+		}}
+	}
+	var all atomic.Int64
+	if err := job(memoryDir(t), from(math.MaxInt64, &all)); err != nil {
+		t.Fatal(err)
+	}
+	const firsts, step = 6, 9
+	for i := range int64(firsts) {
+		first := 1 + i*all.Load()/firsts + r.Int64N(all.Load()/firsts)
+		t.Run(fmt.Sprintf("first operation %d of %d", first, all.Load()), func(t *testing.T) {
+			t.Parallel()
+			for second := 1 + i%step; ; second += step {
+				dir := memoryDir(t)
+				if err := job(dir, from(first, new(atomic.Int64))); err == nil {
+					t.Fatal("it did not fail")
+				}
+				var ops atomic.Int64
+				err := job(dir, from(second, &ops))
+				if again := job(dir, &disk{}); again != nil {
+					t.Fatalf("second operation %d: the run after it: %v", second, again)
+				}
+				checkJob(t, dir)
+				if t.Failed() {
+					t.Fatalf("second operation %d", second)
+				}
+				if err == nil {
+					return
+				}
+			}
+		})
+	}
+}
+
 const (
 	crashDir = "LUPA_TEST_CRASH_DIR"
 	crashAt  = "LUPA_TEST_CRASH_AT"
 )
 
 // TestKilledProcess kills the process at a file operation, for a spread of
-// them, then goes on in a new one.
+// them, then once more, then goes on in a new one.
 func TestKilledProcess(t *testing.T) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		n, err := strconv.ParseInt(os.Getenv(crashAt), 10, 64)
@@ -242,23 +329,36 @@ func TestKilledProcess(t *testing.T) {
 	}
 	for n := 3; ; n += 11 {
 		dir := memoryDir(t)
-		cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
-		cmd.Env = append(os.Environ(), crashDir+"="+dir, fmt.Sprintf("%s=%d", crashAt, n))
-		out, err := cmd.CombinedOutput()
-		if err == nil {
+		if !killedAt(t, dir, n) {
 			if n < 30 {
 				t.Errorf("a run of %d operations was never killed", n)
 			}
 			checkJob(t, dir)
 			return
 		}
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			t.Fatalf("the process ended otherwise: %v\n%s", err, out)
-		}
+		// The process that puts that right may be killed too.
+		again := 1 + n*7%60
+		killedAt(t, dir, again)
 		if err := job(dir, &disk{}); err != nil {
-			t.Fatalf("killed at operation %d: the run after it: %v", n, err)
+			t.Fatalf("killed at operation %d, then at %d: the run after it: %v", n, again, err)
 		}
 		checkJob(t, dir)
 	}
+}
+
+// killedAt runs the job in a process that is killed at its n-th operation, and
+// reports whether it has so many.
+func killedAt(t *testing.T, dir string, n int) bool {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
+	cmd.Env = append(os.Environ(), crashDir+"="+dir, fmt.Sprintf("%s=%d", crashAt, n))
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return false
+	}
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("the process ended otherwise: %v\n%s", err, out)
+	}
+	return true
 }
