@@ -189,6 +189,9 @@ func (s *Sink) attempt(ctx context.Context, t *table, c change) (*icetable.Table
 	if err != nil {
 		return nil, err
 	}
+	if err := checkClock(base.Metadata()); err != nil {
+		return nil, err
+	}
 	txn := s.fence(base).NewTransaction()
 	if err := txn.AssertRefSnapshotID(""); err != nil {
 		return nil, err
@@ -206,6 +209,19 @@ func (s *Sink) attempt(ctx context.Context, t *table, c change) (*icetable.Table
 		return nil, err
 	}
 	return s.outcome(ctx, t, base, c, err)
+}
+
+// checkClock refuses a step that the table format does not allow at this time,
+// before anything is written for it. Each version of a table bears the time of
+// the clock that made it, and no version may be more than a minute older than
+// the one before.
+func checkClock(base icetable.Metadata) error {
+	last := time.UnixMilli(base.LastUpdatedMillis())
+	if behind := time.Until(last); behind > time.Minute {
+		return fmt.Errorf("the clock of this machine is %s behind the one by which the table was changed last; nothing is committed until it has caught up",
+			behind.Round(time.Second))
+	}
+	return nil
 }
 
 // commitChange is the change that a commit makes.
