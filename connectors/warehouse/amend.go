@@ -122,13 +122,8 @@ func (s *Sink) read(f *pipeline.File, use func(*parquet.File) error) (err error)
 			return err
 		}
 		defer func() { err = errors.Join(err, in.Close()) }()
-		hash := sha256.New()
-		n, err := io.Copy(hash, in)
-		if err != nil {
+		if err := unchanged(in, f); err != nil {
 			return err
-		}
-		if n != f.Bytes || [sha256.Size]byte(hash.Sum(nil)) != f.SHA256 {
-			return errors.New("it is not as it was written")
 		}
 		file, err := openParquet(in)
 		if err != nil {
@@ -139,6 +134,19 @@ func (s *Sink) read(f *pipeline.File, use func(*parquet.File) error) (err error)
 		}
 		return use(file)
 	})
+}
+
+// unchanged fails unless a file holds the bytes that were written to it.
+func unchanged(in io.Reader, f *pipeline.File) error {
+	hash := sha256.New()
+	n, err := io.Copy(hash, in)
+	if err != nil {
+		return err
+	}
+	if n != f.Bytes || [sha256.Size]byte(hash.Sum(nil)) != f.SHA256 {
+		return errors.New("it is not as it was written")
+	}
+	return nil
 }
 
 // rewrite writes a file anew without the rows that go, and gives one without

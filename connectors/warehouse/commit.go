@@ -57,6 +57,11 @@ func (s *Sink) commit(ctx context.Context, t *table, c *pipeline.Commit) error {
 	if err := t.checkCommit(c); err != nil {
 		return err
 	}
+	for i := range c.Files {
+		if err := s.checkStaged(&c.Files[i]); err != nil {
+			return fmt.Errorf("file %s: %w", fileName(c.Files[i].Path), err)
+		}
+	}
 	release, err := t.lock.acquire(ctx)
 	if err != nil {
 		return err
@@ -130,13 +135,6 @@ func (t *table) checkCommit(c *pipeline.Commit) error {
 		if f.Table != c.Table || !strings.HasPrefix(f.Path, t.dataDir+string(filepath.Separator)) {
 			return errors.New("a file belongs to another table")
 		}
-		info, err := os.Stat(f.Path)
-		if err != nil {
-			return err
-		}
-		if info.Size() != f.Bytes {
-			return fmt.Errorf("file %s has %d bytes, %d were written", fileName(f.Path), info.Size(), f.Bytes)
-		}
 		rows += f.Rows
 	}
 	// The rejects table also lists messages that its counts leave to the table
@@ -160,6 +158,20 @@ func (t *table) checkCommit(c *pipeline.Commit) error {
 		}
 	}
 	return nil
+}
+
+// checkStaged reads a file that is to be committed once more. What happened to
+// it since it was written could be put right no more once the positions have
+// passed its rows. It takes 1 to 2 % of the time that making the file took.
+func (s *Sink) checkStaged(f *pipeline.File) error {
+	return s.disk.do("read", f.Path, func() (err error) {
+		in, err := os.Open(f.Path)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, in.Close()) }()
+		return unchanged(in, f)
+	})
 }
 
 // change is one step of a table: a commit, a claim or a move of its position.
