@@ -21,6 +21,7 @@ import (
 
 	"lupa/cmd/lupa/sample"
 	"lupa/pipeline"
+	"lupa/schemas"
 	"lupa/transforms/keys"
 )
 
@@ -233,6 +234,28 @@ func (b *bed) ends(t *testing.T, topic string) pipeline.Vector {
 	ends := pipeline.Vector{}
 	listed.Each(func(o kadm.ListedOffset) { ends[pipeline.Partition{Topic: o.Topic, ID: o.Partition}] = o.Offset })
 	return ends
+}
+
+// endsOf are the positions behind all places.
+func endsOf(places ...place) pipeline.Vector {
+	ends := pipeline.Vector{}
+	for _, at := range places {
+		ends[at.Partition] = max(ends[at.Partition], at.Offset+1)
+	}
+	return ends
+}
+
+// outcomesAt gives what must become of the message at each place. The broker
+// gives every message a time.
+func outcomesAt(places []place, expect []sample.Outcome) map[place]sample.Outcome {
+	outcomes := map[place]sample.Outcome{}
+	for i, o := range expect {
+		if o.NeedsTime {
+			o.Reason, o.Verdict = schemas.NoRecord, pipeline.MaskRow
+		}
+		outcomes[places[i]] = o
+	}
+	return outcomes
 }
 
 // leader is the broker that leads a partition.

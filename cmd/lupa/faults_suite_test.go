@@ -27,6 +27,11 @@ type suite struct {
 func suites() []suite {
 	return []suite{
 		{"what beds do", suiteBed, false},
+		{"zombies", suiteZombies, false},
+		{"rebalance storm", suiteStorm, false},
+		{"shared by two", suiteShared, false},
+		{"withdrawn just before the event", suiteWithdrawn, false},
+		{"withdrawn before the commit", suiteRecheck, false},
 	}
 }
 
@@ -124,4 +129,25 @@ func suiteBed(t *testing.T, b *bed) {
 	j.awaits(t, p, b.ends(t, r.events))
 	p.stop(t, exitOK)
 	verified(t, j, verifyOptions{still: true}, p)
+}
+
+// metric gives the sum of a metric's series as the process tells it now.
+func (p *process) metric(t *testing.T, name string) (sum float64) {
+	t.Helper()
+	for _, m := range p.serves(t).metrics(t)[name].GetMetric() {
+		sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+	}
+	return sum
+}
+
+// reaches waits until a metric is at least as high.
+func (p *process) reaches(t *testing.T, name string, least float64) {
+	t.Helper()
+	await(t, bounded(t), name, func() bool { return p.metric(t, name) >= least })
+}
+
+// counts is how often the process has said something so far.
+func (p *process) counts(message string) int {
+	n, _ := p.stderr.count(message)
+	return n
 }

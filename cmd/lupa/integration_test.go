@@ -27,7 +27,6 @@ import (
 func TestRealStream(t *testing.T) {
 	k := kafkatest.Run(t, 1)
 	t.Run("stopped and resumed while the broker is killed", func(t *testing.T) { streamThroughOutages(t, k) })
-	t.Run("withdrawn just before the event", func(t *testing.T) { streamWithdrawals(t, k) })
 }
 
 // realTopics are the topics of one job, and who writes them.
@@ -100,15 +99,6 @@ workers: 2
 	return j
 }
 
-// endsOf are the positions behind all places.
-func endsOf(places ...place) pipeline.Vector {
-	ends := pipeline.Vector{}
-	for _, at := range places {
-		ends[at.Partition] = max(ends[at.Partition], at.Offset+1)
-	}
-	return ends
-}
-
 // streamThroughOutages stops the job after a third of the sample, starts it
 // again, and kills the broker while it reads the rest. Every event must have
 // become what its story says.
@@ -171,19 +161,6 @@ func streamThroughOutages(t *testing.T, k *kafkatest.Cluster) {
 	checkColumns(t, tables, outcomes)
 	checkTokens(t, tables, outcomes)
 	checkTopicAside(t, k, topics.rejects, tables["rejects"], identity, events, places)
-}
-
-// outcomesAt gives what must become of the message at each place. The broker
-// gives every message a time.
-func outcomesAt(places []place, expect []sample.Outcome) map[place]sample.Outcome {
-	outcomes := map[place]sample.Outcome{}
-	for i, o := range expect {
-		if o.NeedsTime {
-			o.Reason, o.Verdict = schemas.NoRecord, pipeline.MaskRow
-		}
-		outcomes[places[i]] = o
-	}
-	return outcomes
 }
 
 // checkTopicAside fails unless the topic holds every listed reject, however

@@ -65,13 +65,9 @@ func readTables(t *testing.T, dir string) map[string]*storedTable {
 // may be called while somebody writes.
 func tableProperties(t *testing.T, dir string) map[string]map[string]string {
 	t.Helper()
-	file := filepath.Join(dir, "catalog.db")
-	if _, err := os.Stat(file); err != nil {
+	db := openCatalog(t, dir)
+	if db == nil {
 		return nil // nothing has been made yet
-	}
-	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro&_pragma=busy_timeout(10000)")
-	if err != nil {
-		t.Fatal(err)
 	}
 	defer db.Close()
 	found, err := db.Query("SELECT table_name, metadata_location FROM iceberg_tables")
@@ -103,6 +99,38 @@ func tableProperties(t *testing.T, dir string) map[string]map[string]string {
 		t.Fatal(err)
 	}
 	return all
+}
+
+// openCatalog opens the catalog of a warehouse: in SQLite, or in the PostgreSQL
+// that a file dsn beside the warehouse names. It gives nil where it has no
+// tables yet.
+func openCatalog(t *testing.T, dir string) *sql.DB {
+	t.Helper()
+	driver, source, ask := "sqlite", "", "SELECT count(*) FROM sqlite_master WHERE name = 'iceberg_tables'"
+	if dsn, err := os.ReadFile(filepath.Join(filepath.Dir(dir), "dsn")); err == nil {
+		driver, source, ask = "pgx", string(dsn), "SELECT count(*) FROM pg_class WHERE relname = 'iceberg_tables'"
+	} else {
+		file := filepath.Join(dir, "catalog.db")
+		if _, err := os.Stat(file); err != nil {
+			return nil
+		}
+		source = "file:" + file + "?mode=ro&_pragma=busy_timeout(10000)"
+	}
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tables int
+	if err := db.QueryRow(ask).Scan(&tables); err != nil {
+		t.Fatal(errors.Join(err, db.Close()))
+	}
+	if tables == 0 {
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return nil
+	}
+	return db
 }
 
 // positionsIn gives the next offset of each partition.
