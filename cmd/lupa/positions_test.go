@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"lupa/cmd/lupa/oracle"
 	"lupa/pipeline"
 )
 
@@ -256,6 +257,18 @@ func TestTopicMadeAnew(t *testing.T) {
 		if r["found"] != "recreated" {
 			t.Errorf("record %v", r)
 		}
+	}
+	// Rows of the old topic are no longer what the position is about.
+	in, err := verifyInput(verifyOptions{config: j.config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := oracle.Check(t.Context(), *in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !report.Holds() {
+		t.Errorf("violated: %v", report.Violated())
 	}
 }
 

@@ -145,12 +145,12 @@ func (c *check) checkWithin(t *table, intervals map[place][]interval) {
 	for i := range t.rows {
 		r := &t.rows[i]
 		c.looked(noLoss, 1)
-		if next, ok := t.positions[r.at]; !ok || r.offset >= next {
+		f := &t.files[r.file]
+		s := t.snapshot(f.snapshot)
+		if next, ok := t.positions[r.at]; (!ok || r.offset >= next) && !t.before(s, r.at) {
 			c.violate(noLoss, c.relative(t.files[r.file].path), "table %s has %s and its position is %d: it would be read again", t.name, r.place(), next)
 			continue
 		}
-		f := &t.files[r.file]
-		s := t.snapshot(f.snapshot)
 		if s == nil || s.Summary["lupa.commit-id"] == "" {
 			continue
 		}

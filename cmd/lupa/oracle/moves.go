@@ -77,6 +77,20 @@ func (t *table) again(p place) bool {
 	return slices.ContainsFunc(t.moves, func(m operatorMove) bool { return m.at == p && m.again })
 }
 
+// before reports whether a commit came before an operator made the table read a
+// partition again, or another log in its place: the position is no longer about
+// its rows. Of a commit whose snapshot is gone that cannot be ruled out.
+func (t *table) before(s *snapshot, p place) bool {
+	var epoch int64
+	if s != nil {
+		var err error
+		if epoch, err = claimEpoch(s.Summary["lupa.claim-epoch."+p.String()]); err != nil {
+			return false
+		}
+	}
+	return slices.ContainsFunc(t.moves, func(m operatorMove) bool { return m.at == p && m.again && m.epoch > epoch })
+}
+
 // movesOf gives the moves of one partition.
 func (t *table) movesOf(p place) (list []operatorMove) {
 	for _, m := range t.moves {
