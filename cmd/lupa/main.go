@@ -44,7 +44,7 @@ var exitCodes = [...]struct {
 	{exitOK, "done; for `stream`, also stopped by a signal"},
 	{exitError, "an error that no other code stands for"},
 	{exitUsage, "wrong usage, or a problem in the configuration, a contract or the key file"},
-	{exitData, "data was lost at the source, a position was refused, or records kill the process: see `lupa positions`, do not simply start again"},
+	{exitData, "data was lost at the source, a position was refused, or records cannot be read or kill the process: see `lupa positions`, do not simply start again"},
 	{exitStopped, "stopped by a signal before the end; the next run goes on from the last commit"},
 	{exitViolated, "`verify` found something that does not hold"},
 }
@@ -79,6 +79,7 @@ func exitCode(err error) int {
 	var offset *kafka.PositionError
 	var file *files.PositionError
 	var poison *kafka.PoisonError
+	var batch *kafka.BatchError
 	switch {
 	case err == nil:
 		return exitOK
@@ -86,7 +87,7 @@ func exitCode(err error) int {
 		return coded.code
 	case errors.As(err, &config), errors.As(err, &contracts):
 		return exitUsage
-	case errors.As(err, &offset), errors.As(err, &file), errors.As(err, &poison):
+	case errors.As(err, &offset), errors.As(err, &file), errors.As(err, &poison), errors.As(err, &batch):
 		return exitData
 	case errors.Is(err, context.Canceled):
 		return exitStopped

@@ -58,6 +58,7 @@ func TestExitCode(t *testing.T) {
 		{"configuration", fmt.Errorf("load: %w", &ConfigError{Problems: []Problem{{}}}), 2},
 		{"contracts", fmt.Errorf("load: %w", &schemas.ContractError{Problems: []schemas.Problem{{}}}), 2},
 		{"a position that is gone", fmt.Errorf("read: %w", &kafka.PositionError{}), 3},
+		{"a batch that nobody can read", fmt.Errorf("read: %w", &kafka.BatchError{}), 3},
 		{"records that kill", fmt.Errorf("read: %w", &kafka.PoisonError{}), 3},
 		{"a file that was replaced", fmt.Errorf("read: %w", &files.PositionError{}), 3},
 		{"a code deep inside", fmt.Errorf("read: %w", withCode(exitData, errors.New("x"))), 3},

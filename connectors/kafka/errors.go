@@ -68,8 +68,30 @@ func eventsError(err error) error {
 	if errors.As(err, &gone) {
 		return fmt.Errorf("kafka: events: %w; an operator decides where to go on: lupa positions set --partition %s", err, gone.Partition)
 	}
+	var bad *BatchError
+	if errors.As(err, &bad) && bad.End > 0 {
+		return fmt.Errorf("kafka: events: %w; an operator decides where to go on: lupa positions set --partition %s --next %d", err, bad.Partition, bad.End)
+	}
 	return fmt.Errorf("kafka: events: %w", err)
 }
+
+// BatchError says that a batch, which the brokers have as it is, cannot be read.
+type BatchError struct {
+	Partition pipeline.Partition
+	Offset    int64
+	End       int64 // the offset after the batch, if that is known, or 0
+	err       error
+}
+
+// Error names the place.
+func (e *BatchError) Error() string {
+	return fmt.Sprintf("%s: batch at offset %d: %v", e.Partition, e.Offset, e.err)
+}
+
+func (e *BatchError) Unwrap() error { return e.err }
+
+// Is tells that what was read before stands.
+func (e *BatchError) Is(target error) bool { return target == pipeline.ErrHeld }
 
 // The reasons why what a broker sent cannot be used.
 var (

@@ -316,7 +316,7 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 		f.fail(p, classOfCode(s.code), s.code)
 		return
 	case s.err != nil:
-		f.fail(p, classOfBatch(s.err), fmt.Errorf("offset %d: %w", s.after, s.err))
+		f.fail(p, classOfBatch(s.err), &BatchError{Partition: p.id, Offset: s.after, err: s.err})
 		return
 	case s.doubt != nil:
 		var gone *PositionError
@@ -398,7 +398,10 @@ func (f *fetcher) fail(p *partition, c class, err error) {
 	p.failures++
 	p.suspect = true
 	if c == fatal || c == corrupt && p.failures >= corruptTries || c == unknown && now.Sub(p.since) > topicPatience {
-		f.end(fmt.Errorf("%s: fetch at offset %d: %w", p.id, p.next, err))
+		if bad := (*BatchError)(nil); !errors.As(err, &bad) {
+			err = fmt.Errorf("%s: fetch at offset %d: %w", p.id, p.next, err)
+		}
+		f.end(err)
 		return
 	}
 	wait := min(minBackoff<<min(p.failures-1, 10), maxBackoff)

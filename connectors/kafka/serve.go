@@ -1,11 +1,6 @@
 package kafka
 
-import (
-	"errors"
-	"fmt"
-
-	"github.com/segmentio/kafka-go/protocol"
-)
+import "github.com/segmentio/kafka-go/protocol"
 
 // serve hands over what was fetched: first the rest of what is decoded, then
 // as many batches of the oldest payload as one piece may hold.
@@ -28,11 +23,8 @@ func (f *fetcher) serve() (*piece, error) {
 		if err != nil && len(f.ends) > 0 {
 			break // hand over what stands before it first
 		}
-		if poison := (*PoisonError)(nil); errors.As(err, &poison) {
-			return nil, err
-		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: batch at offset %d: %w", w.part.id, w.next, err)
+			return nil, err
 		}
 	}
 	if len(w.rest) == 0 {
@@ -47,8 +39,12 @@ func (f *fetcher) serve() (*piece, error) {
 // it.
 func (f *fetcher) open(w *payload) error {
 	b, rest, ok, err := nextBatch(w.rest)
+	bad := func(err error) error {
+		return &BatchError{Partition: w.part.id, Offset: w.next, End: b.last + 1, err: err}
+	}
 	if err != nil || !ok {
-		return errMalformed // survey has let it pass
+		b.last = -1
+		return bad(errMalformed) // survey has let it pass
 	}
 	if err := f.watch.admit(w.part.id, w.next, b.last); err != nil {
 		return err
@@ -65,7 +61,7 @@ func (f *fetcher) open(w *payload) error {
 	case b.attributes&protocol.Control != 0:
 		abort, ok := isAbort(b.records)
 		if !ok {
-			return errMalformed
+			return bad(errMalformed)
 		}
 		if abort {
 			delete(w.hidden, b.producer)
@@ -74,7 +70,7 @@ func (f *fetcher) open(w *payload) error {
 		// aborted
 	default:
 		if err := f.reader.decode(&f.out, &b, w.next, w.part.strict); err != nil {
-			return err
+			return bad(err)
 		}
 	}
 	f.ends = append(f.ends, batchEnd{len(f.out.values), anchor{true, b.first, b.crc}})
