@@ -108,6 +108,7 @@ var (
 	errGrown           = errors.New("the number of partitions changed: start again to read all of them")
 	errRecreated       = errors.New("the topic was deleted and made again: start again to read the new one")
 	errShrunk          = errors.New("partitions are gone: the topic was deleted and made again")
+	errTombstones      = errors.New("not read to its end for so long that compaction may have removed tombstones unread (delete.retention.ms): start again to read it anew")
 	errMetadata        = errors.New("malformed metadata answer")
 	errClosed          = errors.New("closed")
 )

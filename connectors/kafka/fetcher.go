@@ -47,6 +47,11 @@ type fetcher struct {
 	piece  piece
 	watch  *watch        // of the breaker; may be nil
 	prove  time.Duration // how old a partition's proof may be
+
+	// within is how long a partition may go without being read to its end, 0 is
+	// for ever: as long as compaction leaves tombstones for it to read.
+	within time.Duration
+	now    func() time.Time // for within alone
 }
 
 // anyTotal has the topics grow as they like.
@@ -71,6 +76,7 @@ type partition struct {
 	topic   identity  // of a compacted topic, if it is known
 	proved  time.Time // when last was still there
 	suspect bool      // there was trouble since
+	level   time.Time // when it was last read to its end, or reading began
 	start   int64     // of the log, as the last answer told
 	stable  int64     // its last stable offset, likewise
 
@@ -121,13 +127,14 @@ func newFetcher(c *client, topics []string, total int, rd reader) (*fetcher, err
 	f := &fetcher{
 		client: c, log: c.c.o.Logger, topics: topics, total: total, reader: rd,
 		flights: make(map[int32]*flight), landed: make(chan *flight), ahead: c.c.o.AheadBytes, prove: proveEvery,
+		now: time.Now,
 	}
 	f.life, f.cancel = context.WithCancel(context.Background())
 	return f, nil
 }
 
 func (f *fetcher) add(id pipeline.Partition, next int64, strict bool) {
-	f.parts = append(f.parts, &partition{id: id, next: next, strict: strict, proved: time.Now()})
+	f.parts = append(f.parts, &partition{id: id, next: next, strict: strict, proved: time.Now(), level: f.now()})
 }
 
 // close ends all fetches and waits for them.
@@ -329,6 +336,13 @@ func (f *fetcher) arrive(p *partition, at int64, s *surveyed, buf *frame, alone 
 	}
 	f.heal(p)
 	p.start, p.stable = s.start, s.stable
+	switch now := f.now(); {
+	case f.within > 0 && s.after > at && now.Sub(p.level) > f.within:
+		f.end(fmt.Errorf("%s: fetch at offset %d: %w", p.id, at, errTombstones))
+		return
+	case s.after >= s.stable:
+		p.level = now
+	}
 	if s.proved {
 		p.proved, p.suspect = time.Now(), false
 	}

@@ -165,7 +165,7 @@ func (l *Ledger) Start(ctx context.Context) error {
 }
 
 func (l *Ledger) start(ctx context.Context) error {
-	forgets := ""
+	forgets, within := "", time.Duration(0)
 	err := l.client.begin(ctx, func(ctx context.Context) error {
 		if _, err := l.survey(ctx); err != nil {
 			return err
@@ -175,7 +175,11 @@ func (l *Ledger) start(ctx context.Context) error {
 			return err
 		}
 		l.gapless = !compacted[l.topic]
-		forgets, err = l.client.forgets(ctx, l.topic, l.applied)
+		if forgets, err = l.client.forgets(ctx, l.topic, l.applied); err != nil || l.gapless {
+			return err
+		}
+		kept, err := l.client.tombstones(ctx, l.topic)
+		within = kept / 2 // compaction and the brokers' clocks have their own time
 		return err
 	})
 	if err != nil {
@@ -191,6 +195,7 @@ func (l *Ledger) start(ctx context.Context) error {
 	if l.fetcher, err = newFetcher(l.client, []string{l.topic}, 0, reader{keys: true}); err != nil {
 		return err
 	}
+	l.fetcher.within, l.fetcher.now = within, l.now
 	ends := make(map[pipeline.Partition]int64)
 	if err := l.client.begin(ctx, func(ctx context.Context) error { return l.tryEnds(ctx, ends) }); err != nil {
 		return err

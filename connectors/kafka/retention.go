@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/describeconfigs"
@@ -51,7 +53,7 @@ func (c *Cluster) Describe(ctx context.Context, name string) (t Topic, err error
 // forgets says why records go from a topic whatever stands in them; first are
 // the first offsets that its partitions have. What cannot be asked counts.
 func (c *client) forgets(ctx context.Context, topic string, first map[pipeline.Partition]int64) (string, error) {
-	settings, err := c.settings(ctx, topic, "cleanup.policy", "retention.ms", "retention.bytes")
+	settings, err := c.settings(ctx, topic, "cleanup.policy", "retention.ms", "retention.bytes", keepsTombstones)
 	if errors.Is(err, kafkago.TopicAuthorizationFailed) || errors.Is(err, kafkago.ClusterAuthorizationFailed) {
 		return "its configuration may not be read, so it is not known whether it deletes records by their age or its size", nil
 	}
@@ -67,12 +69,44 @@ func (c *client) forgets(ctx context.Context, topic string, first map[pipeline.P
 	if policy := settings["cleanup.policy"]; len(limits) > 0 && (policy == "" || strings.Contains(policy, "delete")) {
 		return fmt.Sprintf("cleanup.policy is %q with %s", policy, strings.Join(limits, " and ")), nil
 	}
+	if kept := settings[keepsTombstones]; strings.Contains(settings["cleanup.policy"], "compact") && tombstones(kept) < leastTombstones {
+		return fmt.Sprintf("%s is %q, so that tombstones may be gone before they are read", keepsTombstones, kept), nil
+	}
 	for _, at := range first {
 		if at > 0 {
 			return "its first records have been deleted", nil
 		}
 	}
 	return "", nil
+}
+
+// keepsTombstones is the setting of how long compaction leaves tombstones.
+const keepsTombstones = "delete.retention.ms"
+
+const (
+	usualTombstones = 24 * time.Hour // what brokers do where nothing is set
+	leastTombstones = time.Minute    // below it no reader can be sure to see them
+)
+
+// tombstones is how long compaction leaves tombstones in a topic for readers
+// to see; 0 is not long enough for any.
+func (c *client) tombstones(ctx context.Context, topic string) (time.Duration, error) {
+	settings, err := c.settings(ctx, topic, keepsTombstones)
+	if errors.Is(err, kafkago.TopicAuthorizationFailed) || errors.Is(err, kafkago.ClusterAuthorizationFailed) {
+		return usualTombstones, nil
+	}
+	if kept := tombstones(settings[keepsTombstones]); kept >= leastTombstones {
+		return kept, err
+	}
+	return 0, err
+}
+
+func tombstones(setting string) time.Duration {
+	ms, err := strconv.ParseInt(setting, 10, 64)
+	if err != nil {
+		return usualTombstones
+	}
+	return time.Duration(min(ms, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 }
 
 // settings asks for what is set for a topic, by it or by a default.

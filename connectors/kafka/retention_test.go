@@ -1,8 +1,11 @@
 package kafka
 
 import (
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -23,6 +26,7 @@ func TestLedgersThatForgetAreToldOf(t *testing.T) {
 		{"at once", map[string]string{"cleanup.policy": "delete", "retention.ms": "0"}, `retention.ms "0"`},
 		{"compacted and by age", map[string]string{"cleanup.policy": "compact,delete"}, `cleanup.policy is "compact,delete"`},
 		{"compacted", map[string]string{"cleanup.policy": "compact"}, ""},
+		{"tombstones go at once", map[string]string{"cleanup.policy": "compact", "delete.retention.ms": "0"}, `delete.retention.ms is "0"`},
 		{"never", forever, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -83,6 +87,56 @@ func checkForgets(t *testing.T, k *kfake.Cluster, why string) {
 	}
 	if n := log.count("the ledger topic forgets records"); n != want {
 		t.Errorf("logged %d times", n)
+	}
+}
+
+// A view that was not at the end of a compacted ledger for too long may have
+// missed tombstones for good: what they took back would still be granted.
+func TestTombstonesMayBeMissed(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		behind time.Duration
+		quiet  time.Duration
+		missed bool
+	}{
+		{"in time", 11 * time.Hour, 0, false},
+		{"too late", 13 * time.Hour, 0, true},
+		{"nothing came for long", 11 * time.Hour, 300 * time.Hour, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			k := fake(t)
+			topic(t, k, "x", 1, "compact")
+			p := producer(t, k)
+			putKey(t, p, 0, "a", []byte("1"))
+			l, err := connect(t, k, func(o *Options) { o.FetchWait = 20 * time.Millisecond }).Ledger("x", &table{}, LedgerOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin, passed := time.Now(), atomic.Int64{}
+			l.now = func() time.Time { return begin.Add(time.Duration(passed.Load())) }
+			if err := l.Start(bounded(t)); err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			passed.Add(int64(test.quiet))
+			quiet := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "x", Observe: true, Count: -1})
+			if err := quiet.Wait(bounded(t), 3); err != nil { // empty answers
+				t.Fatal(err)
+			}
+			quiet.Remove()
+
+			away := k.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Topic: "x", Err: kerr.KafkaStorageError, Count: -1})
+			if err := away.Wait(bounded(t), 1); err != nil {
+				t.Fatal(err)
+			}
+			putKey(t, p, 0, "a", nil)
+			putKey(t, p, 0, "b", []byte("2"))
+			passed.Add(int64(test.behind))
+			away.Remove()
+			if _, err := l.Barrier(bounded(t)); errors.Is(err, errTombstones) != test.missed || !test.missed && err != nil {
+				t.Errorf("the barrier gives %v", err)
+			}
+		})
 	}
 }
 
