@@ -34,6 +34,11 @@ var ignoredFolders = []string{"bin"}
 // shard number and never decides whether two values are the same.
 var xxhashFolders []string
 
+// clockFolders may ask what time it is, as commands and tests may. What becomes
+// of a row is never a question of that: there the clock measures how long a
+// server has not answered, a token lives or a file has lain about.
+var clockFolders = []string{"connectors/kafka", "connectors/kafka/kafkatest", "connectors/registry", "connectors/warehouse"}
+
 // TestImports parses every Go file of the module and checks it against the
 // rules of this file.
 func TestImports(t *testing.T) {
@@ -147,6 +152,7 @@ func checkFile(name string, source []byte) ([]string, error) {
 			name := names[x.Name] + "." + selector.Sel.Name
 			u.names[name] = selector.Pos()
 			report(selector.Pos(), bannedName(u, name, test))
+			report(selector.Pos(), bannedClock(folder, name, test))
 		} else {
 			report(selector.Pos(), bannedMethod(u, selector.Sel.Name))
 		}
@@ -246,6 +252,18 @@ func bannedName(u used, name string, test bool) string {
 	case "sort.Sort", "sort.Stable":
 		if slices.Contains(u.imports, parquetPath) {
 			return name + ": beside parquet it may be a buffer with optional columns, which hangs"
+		}
+	}
+	return ""
+}
+
+// bannedClock says why a file in folder may not use a name that reads the clock,
+// or gives "".
+func bannedClock(folder, name string, test bool) string {
+	switch name {
+	case "time.Now", "time.Since", "time.Until":
+		if !test && folder != "cmd" && !strings.HasPrefix(folder, "cmd/") && !slices.Contains(clockFolders, folder) {
+			return name + ": whoever needs a clock is given one"
 		}
 	}
 	return ""
@@ -383,6 +401,23 @@ func TestBans(t *testing.T) {
 			name: "guessable keys", file: "transforms/keys/a.go",
 			source: "import _ \"math/rand/v2\"",
 			want:   []string{"2: math/rand/v2:"},
+		},
+		{
+			name: "a clock of its own", file: "pipeline/consent/a.go",
+			source: "import \"time\"\nvar a, b, c = time.Now, time.Since, time.Until",
+			want:   []string{"3: time.Now:", "3: time.Since:", "3: time.Until:"},
+		},
+		{
+			name: "a wait for a server", file: "connectors/kafka/a.go",
+			source: "import \"time\"\nvar a = time.Now",
+		},
+		{
+			name: "a clock for the others", file: "cmd/lupa/a.go",
+			source: "import \"time\"\nvar a = time.Now",
+		},
+		{
+			name: "a timer, which no clock that is set disturbs", file: "pipeline/a.go",
+			source: "import \"time\"\nvar a = time.NewTimer",
 		},
 		{
 			name: "a peer", file: "connectors/kafka/a.go",
