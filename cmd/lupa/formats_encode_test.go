@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -396,9 +395,4 @@ func compactJSON(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return text
-}
-
-// byOffset orders places.
-func byOffset(a, b place) int {
-	return cmp.Or(cmp.Compare(a.Partition.Topic, b.Partition.Topic), cmp.Compare(a.Partition.ID, b.Partition.ID), cmp.Compare(a.Offset, b.Offset))
 }

@@ -24,8 +24,7 @@ type schemaRegistry struct {
 	address        string
 
 	mu      sync.Mutex
-	schemas []knownSchema // the id of each is its index and one
-	asked   []string
+	schemas []knownSchema    // the id of each is its index and one
 	instead http.HandlerFunc // answers instead of it, if set
 	server  *http.Server     // nil while it is away
 	done    chan struct{}
@@ -101,21 +100,9 @@ func (r *schemaRegistry) guid(id int32) [16]byte {
 	return r.schemas[id-1].guid
 }
 
-// requests gives how often each path was asked for.
-func (r *schemaRegistry) requests() map[string]int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := map[string]int{}
-	for _, path := range r.asked {
-		n[path]++
-	}
-	return n
-}
-
 // ServeHTTP answers one request.
 func (r *schemaRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.mu.Lock()
-	r.asked = append(r.asked, request.URL.Path)
 	all, instead := slices.Clone(r.schemas), r.instead
 	r.mu.Unlock()
 	if instead != nil {

@@ -36,8 +36,7 @@ type table struct {
 	moves        []operatorMove
 	counts       counts
 
-	columns []string
-	rows    []row
+	rows []row
 	// unread says that not all committed files could be read.
 	unread bool
 }
