@@ -161,7 +161,7 @@ func suiteCompactedLedger(t *testing.T, b *bed) {
 		t.Fatal(err)
 	}
 	plain := b.pen(t, "")
-	at := time.Now().Add(-time.Hour) // segments are closed by the times of records
+	at := time.Now() // segments are closed by the times of records
 	write := func(w pen, ledger pipeline.Partition, m sample.Message) place {
 		return w.put(&kgo.Record{Topic: ledger.Topic, Partition: ledger.ID, Key: m.Key, Value: m.Value, Timestamp: at})
 	}
