@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/dustin/go-humanize"
@@ -35,36 +34,21 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check",
 		Short: "check a configuration and everything it names, and change nothing",
 		Long: `Check reads the configuration, the contracts and the key file, looks whether the
-files and topics are there and whether the folders can be written, and prints
-one line for each. It changes nothing. With a problem the exit code is 2.`,
+files and topics are there, the folders can be written, the secrets can be read,
+and the schema registry and the catalog answer, and prints one line for each. It
+changes nothing. With a problem the exit code is 2.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runCheck(cmd.Context(), cmd.OutOrStdout(), o, describeTopic)
+			return runCheck(cmd.Context(), cmd.OutOrStdout(), o, inEarnest())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.config, "config", "c", "lupa.yaml", "configuration file")
 	f.BoolVar(&o.asJSON, "json", false, "print the result as JSON")
-	f.BoolVar(&o.offline, "offline", false, "do not connect to Kafka")
+	f.BoolVar(&o.offline, "offline", false, "connect to nothing: not to Kafka, the schema registry or the catalog")
 	f.BoolVar(&o.contracts, "contracts", false, "also print the tables with their fields, treatments and purposes")
 	f.BoolVar(&o.example, "example", false, "print an annotated example configuration and check nothing")
 	return cmd
-}
-
-// A describer asks a cluster what a topic is.
-type describer func(ctx context.Context, brokers []string, s SecurityConfig, topic string) (kafka.Topic, error)
-
-// describeTopic asks in earnest, and waits for a cluster only a short while.
-func describeTopic(ctx context.Context, brokers []string, s SecurityConfig, topic string) (kafka.Topic, error) {
-	how, err := security(s)
-	if err != nil {
-		return kafka.Topic{}, err
-	}
-	cluster, err := kafka.New(kafka.Options{Brokers: brokers, Security: how, StartTimeout: 5 * time.Second})
-	if err != nil {
-		return kafka.Topic{}, err
-	}
-	return cluster.Describe(ctx, topic)
 }
 
 // status is how a check went.
@@ -87,7 +71,7 @@ type finding struct {
 // checker collects findings.
 type checker struct {
 	findings []finding
-	describe describer
+	ask      askers
 	offline  bool
 }
 
@@ -116,12 +100,12 @@ func (c *checker) problems() int {
 	return n
 }
 
-func runCheck(ctx context.Context, stdout io.Writer, o checkOptions, describe describer) error {
+func runCheck(ctx context.Context, stdout io.Writer, o checkOptions, ask askers) error {
 	if o.example {
 		_, err := stdout.Write(exampleConfig)
 		return err
 	}
-	c := &checker{describe: describe, offline: o.offline}
+	c := &checker{ask: ask, offline: o.offline}
 	var contracts []*schemas.Contract
 	config, err := LoadConfig(o.config)
 	if err != nil {
@@ -130,10 +114,13 @@ func runCheck(ctx context.Context, stdout io.Writer, o checkOptions, describe de
 		c.ok("config", "%s", o.config)
 		contracts = c.contracts(config)
 		c.keys(config)
+		c.secrets(config)
 		c.ledger(ctx, config)
 		c.events(ctx, config)
-		c.warehouse(config)
+		c.registry(ctx, config)
+		c.warehouse(ctx, config)
 		c.quarantine(ctx, config)
+		c.metrics(config)
 	}
 	if !o.contracts {
 		contracts = nil
@@ -187,6 +174,7 @@ func (c *checker) events(ctx context.Context, config *Config) {
 		for _, topic := range k.Topics {
 			c.topic(ctx, "events.kafka", k.Brokers, k.Security, topic)
 		}
+		c.ok("events.kafka", "group %s, sessions of %s", k.Group, k.SessionTimeout)
 	}
 	if f := config.Events.Files; f != nil {
 		for _, path := range f.Paths {
@@ -239,11 +227,10 @@ func readable(name string) (size uint64, err error) {
 
 // topic checks that a topic can be asked for, and gives what it is.
 func (c *checker) topic(ctx context.Context, check string, brokers []string, s SecurityConfig, topic string) kafka.Topic {
-	if c.offline {
-		c.findings = append(c.findings, finding{check, statusSkipped, "topic " + topic + ": --offline"})
+	if c.skip(check, "topic "+topic) {
 		return kafka.Topic{}
 	}
-	t, err := c.describe(ctx, brokers, s, topic)
+	t, err := c.ask.topic(ctx, brokers, s, topic)
 	if err != nil {
 		c.problem(check, fmt.Errorf("topic %s: %w", topic, err))
 		return kafka.Topic{}
@@ -252,8 +239,9 @@ func (c *checker) topic(ctx context.Context, check string, brokers []string, s S
 	return t
 }
 
-func (c *checker) warehouse(config *Config) {
+func (c *checker) warehouse(ctx context.Context, config *Config) {
 	c.folder("warehouse", config.Warehouse.Dir)
+	c.catalog(ctx, config)
 }
 
 func (c *checker) quarantine(ctx context.Context, config *Config) {

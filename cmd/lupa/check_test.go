@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"lupa/connectors/kafka"
+	"lupa/connectors/warehouse/pgtest"
 	"lupa/schemas"
 )
 
@@ -63,6 +66,46 @@ func fewTopics(_ context.Context, _ []string, _ SecurityConfig, topic string) (k
 	return kafka.Topic{}, errors.New("no such topic")
 }
 
+// pretended answers for everything that check connects to.
+func pretended() askers {
+	return askers{
+		topic: fewTopics,
+		registry: func(_ context.Context, c *RegistryConfig) error {
+			if c.URLs[0] == "https://registry.example" {
+				return nil
+			}
+			return errors.New("registry http://127.0.0.1:1 cannot be reached: connection refused\nregistry http://127.0.0.1:2 refuses the credentials: HTTP 401")
+		},
+		catalog: func(_ context.Context, dsn *Secret) (string, error) {
+			if text, err := dsn.Read(); err != nil || text != "postgres://catalog.example/lupa" {
+				return "", errors.New("no such database")
+			}
+			return "public", nil
+		},
+	}
+}
+
+// secured is a configuration that names secrets of every kind.
+const secured = `
+keys: {file: lupa.keys}
+ledger:
+  kafka:
+    brokers: [localhost:9092]
+    topic: consent
+    security: {tls: true, ca_file: ca.pem, mechanism: OAUTHBEARER, token: {url: "https://token.example", client_id: lupa, client_secret_file: client.secret}}
+events:
+  kafka:
+    brokers: [localhost:9092]
+    topics: [web]
+    group: visits
+    session_timeout: 45s
+    security: {tls: true, cert_file: cert.pem, key_file: cert.key, mechanism: SCRAM-SHA-512, username: lupa, password_env: LUPA_TEST_PASSWORD}
+  format: {encoding: registry}
+schema_registry: {urls: ["REGISTRY"], username: lupa, password_file: registry.password}
+warehouse: {dir: warehouse, catalog: {postgres: {dsn_file: catalog.dsn}}}
+metrics: {listen: "127.0.0.1:0"}
+`
+
 // TestCheck compares what check prints with testdata/check, with DIR for the
 // folder and POLICY for the hash of the embedded contracts.
 func TestCheck(t *testing.T) {
@@ -100,6 +143,30 @@ warehouse: {dir: events/a.jsonl}
 quarantine: {dir: events/a.jsonl/aside, recipient: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj}
 `)
 		}},
+		{name: "secured", change: func(t *testing.T, dir string) { secure(t, dir, "https://registry.example") }},
+		{name: "secured_offline", options: checkOptions{offline: true}, change: func(t *testing.T, dir string) {
+			secure(t, dir, "https://registry.example")
+		}},
+		{name: "secrets", change: func(t *testing.T, dir string) {
+			secure(t, dir, "https://registry.two")
+			t.Setenv("LUPA_TEST_PASSWORD", "")
+			for _, name := range []string{"registry.password", "cert.key"} {
+				if err := os.Chmod(filepath.Join(dir, name), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, name := range []string{"client.secret", "ca.pem"} {
+				if err := os.Remove(filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			hide(t, dir, "catalog.dsn", "\n")
+		}},
+		{name: "metrics_elsewhere", options: checkOptions{offline: true}, change: func(t *testing.T, dir string) {
+			secure(t, dir, "https://registry.example")
+			text := strings.Replace(secured, "127.0.0.1:0", "192.0.2.1:9464", 1)
+			write(t, dir, "lupa.yaml", strings.Replace(text, "REGISTRY", "https://registry.example", 1))
+		}},
 		{name: "bad_contract", options: checkOptions{offline: true}, change: func(t *testing.T, dir string) {
 			write(t, dir, "lupa.yaml", `
 keys: {file: lupa.keys}
@@ -114,12 +181,13 @@ warehouse: {dir: warehouse}
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := world(t)
+			t.Setenv("LUPA_TEST_PASSWORD", "canary-of-the-environment")
 			if c.change != nil {
 				c.change(t, dir)
 			}
 			c.options.config = filepath.Join(dir, "lupa.yaml")
 			var out bytes.Buffer
-			err := runCheck(t.Context(), &out, c.options, fewTopics)
+			err := runCheck(t.Context(), &out, c.options, pretended())
 			text := strings.ReplaceAll(out.String(), dir, "DIR")
 			text = strings.ReplaceAll(text, schemas.PolicyHash(schemas.DefaultContracts())[:12], "POLICY")
 			if err != nil {
@@ -130,6 +198,99 @@ warehouse: {dir: warehouse}
 			}
 			golden(t, filepath.Join("testdata", "check", c.name+".txt"), []byte(text))
 		})
+	}
+}
+
+// secure writes the configuration with secrets, and those.
+func secure(t *testing.T, dir, registry string) {
+	t.Helper()
+	write(t, dir, "lupa.yaml", strings.Replace(secured, "REGISTRY", registry, 1))
+	for _, name := range []string{"client.secret", "cert.key", "registry.password", "ca.pem", "cert.pem"} {
+		hide(t, dir, name, "canary of "+name+"\n")
+	}
+	hide(t, dir, "catalog.dsn", "postgres://catalog.example/lupa")
+}
+
+// hide writes a file that only its owner can read.
+func hide(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCheckAsksTheRegistry: who does not answer, or not to this password, is
+// found before a stream waits for them.
+func TestCheckAsksTheRegistry(t *testing.T) {
+	dir, r := world(t), startRegistry(t)
+	j := job{dir: dir, config: filepath.Join(dir, "lupa.yaml")}
+	write(t, dir, "lupa.yaml", "keys: {file: lupa.keys}\nledger: {file: events/a.jsonl}\nevents: {files: {paths: [events/a.jsonl]}}\nwarehouse: {dir: warehouse}\n")
+	r.configure(t, j)
+	check := func(want int, says string) {
+		t.Helper()
+		code, out, errs := command(t, "check", "-c", j.config)
+		if code != want || !strings.Contains(out, says) {
+			t.Errorf("code %d, want %d, and no %q in what it printed:\n%s", code, want, says, out)
+		}
+		for _, secret := range r.secrets() {
+			if told(secret, out, errs) {
+				t.Error("it shows who asks, or the password")
+			}
+		}
+	}
+	check(exitOK, "schema_registry  1 server: can be asked")
+	hide(t, dir, "registry.password", "another")
+	check(exitUsage, "refuses the credentials: HTTP 401")
+	r.stop()
+	check(exitUsage, "cannot be reached")
+}
+
+// TestCheckAsksTheCatalog likewise.
+func TestCheckAsksTheCatalog(t *testing.T) {
+	server := pgtest.Start(t)
+	dir := world(t)
+	config := filepath.Join(dir, "lupa.yaml")
+	write(t, dir, "lupa.yaml", "keys: {file: lupa.keys}\nledger: {file: events/a.jsonl}\nevents: {files: {paths: [events/a.jsonl]}}\n"+
+		"warehouse: {dir: warehouse, catalog: {postgres: {dsn_file: catalog.dsn}}}\n")
+	dsn := server.Database(t)
+	for _, c := range []struct {
+		name, dsn, says string
+		code            int
+	}{
+		{"there", dsn, "PostgreSQL: schema public", exitOK},
+		{"another database", strings.Replace(dsn, "?sslmode", "_canary?sslmode", 1), "does not exist", exitUsage},
+		{"nobody there", "host=127.0.0.1 port=1 user=lupa password=hush-hush dbname=lupa sslmode=disable", "warehouse.catalog", exitUsage},
+	} {
+		hide(t, dir, "catalog.dsn", c.dsn)
+		code, out, errs := command(t, "check", "-c", config)
+		if code != c.code || !strings.Contains(out, c.says) {
+			t.Errorf("%s: code %d, want %d, and no %q in what it printed:\n%s", c.name, code, c.code, c.says, out)
+		}
+		if told("hush-hush", out, errs) || told(server.Password(), out, errs) {
+			t.Errorf("%s: it shows the password", c.name)
+		}
+	}
+	if list := tree(t, dir); strings.Contains(list, "warehouse") {
+		t.Errorf("it made something:\n%s", list)
+	}
+}
+
+// TestCheckSeesWhoListens: the address of a job that runs is taken by itself.
+func TestCheckSeesWhoListens(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	dir := world(t)
+	text, err := os.ReadFile(filepath.Join(dir, "lupa.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "lupa.yaml", string(text)+fmt.Sprintf("metrics: {listen: %q}\n", taken.Addr()))
+	code, out, _ := command(t, "check", "--offline", "-c", filepath.Join(dir, "lupa.yaml"))
+	if code != exitOK || !strings.Contains(out, fmt.Sprintf("warning  metrics       %s: somebody listens there", taken.Addr())) {
+		t.Errorf("code %d, printed:\n%s", code, out)
 	}
 }
 

@@ -379,19 +379,24 @@ func (r *rooms) openRegistry() (err error) {
 	if c == nil {
 		return nil
 	}
+	if r.registry, err = newRegistry(c, r.log); err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.registry.Close)
+	return nil
+}
+
+// newRegistry makes a client. Its secrets are read when they are needed.
+func newRegistry(c *RegistryConfig, log *slog.Logger) (*registry.Client, error) {
 	o := registry.Options{
-		URLs: c.URLs, User: c.Username, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, Log: r.log}
+		URLs: c.URLs, User: c.Username, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, Log: log}
 	if c.Password != nil {
 		o.Password = c.Password.Read
 	}
 	if c.TokenFile != "" {
 		o.Token = (&Secret{File: c.TokenFile}).Read
 	}
-	if r.registry, err = registry.New(o); err != nil {
-		return err
-	}
-	r.closers = append(r.closers, r.registry.Close)
-	return nil
+	return registry.New(o)
 }
 
 func formatOf(c FormatConfig) decode.Format {

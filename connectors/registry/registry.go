@@ -238,6 +238,22 @@ func (c *Client) begin() error {
 	return nil
 }
 
+// Check asks every server once for a schema, whether it has that or not, and
+// gives what keeps any of them from answering.
+func (c *Client) Check(ctx context.Context) error {
+	if err := c.begin(); err != nil {
+		return err
+	}
+	defer c.running.Done()
+	var failures []error
+	for i := range c.servers {
+		if _, err := c.fetch(ctx, &c.servers[i], key{id: 1}.path(), noSchema); err != nil && !errors.Is(err, ErrUnknownSchema) {
+			failures = append(failures, err)
+		}
+	}
+	return errors.Join(failures...)
+}
+
 // Close ends what is under way.
 func (c *Client) Close() error {
 	c.mu.Lock()

@@ -342,3 +342,28 @@ type answering struct {
 func (a answering) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: a.code, Body: io.NopCloser(bytes.NewReader(a.body)), Request: r}, nil
 }
+
+// TestCheck asks every server, each once, and takes an answer for one whether
+// it has the schema or not.
+func TestCheck(t *testing.T) {
+	with, one := serve(t, map[string]string{"/schemas/ids/1": `{"schema":"\"string\""}`})
+	without, two := serve(t, nil)
+	c := open(t, Options{URLs: []string{one.URL, two.URL + "/at/a/path"}})
+	if err := c.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := append(with.requests(), without.requests()...); !slices.Equal(got, []string{"/schemas/ids/1", "/at/a/path/schemas/ids/1"}) {
+		t.Errorf("asked for %v", got)
+	}
+	without.set(status(http.StatusUnauthorized))
+	if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), two.URL+" refuses the credentials: HTTP 401") || strings.Contains(err.Error(), one.URL) {
+		t.Errorf("with one that refuses: %v", err)
+	}
+	two.Close()
+	if err := c.Check(t.Context()); err == nil || !strings.Contains(err.Error(), two.URL+" cannot be reached") {
+		t.Errorf("with one that is away: %v", err)
+	}
+	if n := c.Stats().Stalls; n != 0 {
+		t.Errorf("it waited %d times", n)
+	}
+}

@@ -78,7 +78,7 @@ func (s *Sink) openPostgres(ctx context.Context) error {
 		return err
 	}
 	if !schema.Valid {
-		return errors.New("the search_path of the DSN names no schema that is there")
+		return errNoSchema
 	}
 	for _, t := range s.tables {
 		t.lock.shared = &advisory{db: s.db, retrier: r, key: lockKey(schema.String, s.namespace, t.name), name: t.name}
@@ -93,6 +93,27 @@ func (s *Sink) openPostgres(ctx context.Context) error {
 	defer release()
 	return r.do(ctx, func(ctx context.Context) error { return s.setUpPostgres(ctx, r) })
 }
+
+// AskPostgres connects to the database of a catalog and asks for nothing but
+// the schema that its tables would be in. It tries once.
+func AskPostgres(ctx context.Context, o PostgresOptions) (schema string, err error) {
+	c, err := o.checked()
+	if err != nil {
+		return "", err
+	}
+	db := sql.OpenDB(connector{c.DSN})
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var found sql.NullString
+	if err := db.QueryRowContext(ctx, "SELECT current_schema()").Scan(&found); err != nil {
+		return "", err
+	}
+	if !found.Valid {
+		return "", errNoSchema
+	}
+	return found.String, nil
+}
+
+var errNoSchema = errors.New("the search_path of the DSN names no schema that is there")
 
 // setUpPostgres does nothing that could not be repeated.
 func (s *Sink) setUpPostgres(ctx context.Context, r *retrier) error {
