@@ -89,12 +89,8 @@ func diskBed(t *testing.T) *bed {
 func newBed(t *testing.T, c bedCluster) *bed {
 	t.Helper()
 	b := &bed{bedCluster: c}
-	var err error
-	if b.writer, err = kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ProducerLinger(0), kgo.UnknownTopicRetries(-1),
-		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(32<<20)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(b.writer.Close)
+	b.rewrite(t)
+	t.Cleanup(func() { b.writer.Close() })
 	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -102,6 +98,20 @@ func newBed(t *testing.T, c bedCluster) *bed {
 	t.Cleanup(client.Close)
 	b.admin = kadm.NewClient(client)
 	return b
+}
+
+// rewrite makes a new writer: brokers do not know it, nor it them.
+func (b *bed) rewrite(t *testing.T) {
+	t.Helper()
+	writer, err := kgo.NewClient(kgo.SeedBrokers(b.ListenAddrs()...), kgo.ProducerLinger(0), kgo.UnknownTopicRetries(-1),
+		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(32<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.writer != nil {
+		b.writer.Close()
+	}
+	b.writer = writer
 }
 
 // brokers gives what switches the brokers off and on.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,36 +20,65 @@ import (
 type suite struct {
 	name string
 	run  func(*testing.T, *bed)
-	// outage marks one that switches brokers off.
-	outage bool
 }
 
-// suites lists them all.
+// suites lists those that share a bed.
 func suites() []suite {
 	return []suite{
-		{"what beds do", suiteBed, false},
-		{"zombies", suiteZombies, false},
-		{"rebalance storm", suiteStorm, false},
-		{"shared by two", suiteShared, false},
-		{"withdrawn just before the event", suiteWithdrawn, false},
-		{"withdrawn before the commit", suiteRecheck, false},
+		{"withdrawn just before the event", suiteWithdrawn},
+		{"zombies", suiteZombies},
+		{"rebalance storm", suiteStorm},
+		{"shared by two", suiteShared},
+		{"lost at the source", suiteLost},
+		{"withdrawn before the commit", suiteRecheck},
+		{"what beds do", suiteBed},
 	}
+}
+
+// outages lists those that switch the brokers of their bed off.
+func outages() []suite {
+	return []suite{{"brokers killed", suiteOutage}}
 }
 
 // TestSuite runs the suites on in-process clusters, and where brokers are
 // switched off on one in a process of its own.
 func TestSuite(t *testing.T) {
 	t.Parallel()
+	var tests []subtest
+	for _, s := range outages() {
+		tests = append(tests, subtest{s.name, func(t *testing.T) { s.run(t, diskBed(t)) }})
+	}
 	for _, s := range suites() {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			if s.outage {
-				s.run(t, diskBed(t))
-			} else {
-				s.run(t, fakeBed(t))
+		tests = append(tests, subtest{s.name, func(t *testing.T) { s.run(t, fakeBed(t)) }})
+	}
+	someAtOnce(t, 3, tests)
+}
+
+// A subtest is a test within another.
+type subtest struct {
+	name string
+	run  func(*testing.T)
+}
+
+// someAtOnce runs subtests, so many at once. They count as one for the number of
+// parallel tests, which is that of the processors: for most of their time they
+// wait for sessions to end.
+func someAtOnce(t *testing.T, n int, tests []subtest) {
+	t.Helper()
+	next := make(chan subtest)
+	var running sync.WaitGroup
+	for range n {
+		running.Go(func() {
+			for s := range next {
+				t.Run(s.name, s.run)
 			}
 		})
 	}
+	for _, s := range tests {
+		next <- s
+	}
+	close(next)
+	running.Wait()
 }
 
 // verified fails unless the oracle finds that every invariant holds in what the

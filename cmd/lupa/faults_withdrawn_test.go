@@ -182,7 +182,7 @@ func (r *bedTopics) withdraw(ctx context.Context, person int) (w withdrawer, err
 		return w, err
 	}
 	withdrawal := said(person, schemas.Record{Verb: schemas.Withdraw, Every: true, Version: 2})
-	if person%400 == 0 {
+	if person%2000 == 0 {
 		withdrawal.Value = append(bytes.Repeat([]byte{' '}, slowBytes), withdrawal.Value...)
 	}
 	if _, err := r.put(ctx, r.ledger, withdrawal); err != nil {
