@@ -93,11 +93,12 @@ func (r *schemaRegistry) add(kind, text string) int32 {
 	return int32(n)
 }
 
-// guid gives the other name of a schema.
-func (r *schemaRegistry) guid(id int32) [16]byte {
+// name gives the GUID of a schema, as a header has it.
+func (r *schemaRegistry) name(id int32) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.schemas[id-1].guid
+	guid := r.schemas[id-1].guid
+	return "\x01" + string(guid[:])
 }
 
 // ServeHTTP answers one request.
@@ -123,10 +124,6 @@ func (r *schemaRegistry) ServeHTTP(w http.ResponseWriter, request *http.Request)
 			_, _ = w.Write(answer)
 			return
 		}
-	}
-	if request.URL.Path == "/schemas/types" {
-		_, _ = io.WriteString(w, `["JSON","PROTOBUF","AVRO"]`)
-		return
 	}
 	w.WriteHeader(http.StatusNotFound)
 	_, _ = io.WriteString(w, `{"error_code":40403,"message":"Schema not found"}`)

@@ -77,14 +77,14 @@ func timed(o sample.Outcome) sample.Outcome {
 	return o
 }
 
-// A schemaBook registers schemas.
+// A schemaBook registers schemas. name is what a header calls a schema by.
 type schemaBook interface {
 	add(kind, text string) int32
-	guid(id int32) [16]byte
+	name(id int32) string
 }
 
 // jsonSchemaText is the schema of every JSON event; it is not looked into.
-const jsonSchemaText = `{"type":"object","description":"` + schemaNote + `"}`
+const jsonSchemaText = `{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","description":"` + schemaNote + `"}`
 
 // formatTopics are topics in all formats.
 func formatTopics(t *testing.T, r schemaBook, looks *eventShape) []formatTopic {
@@ -93,9 +93,8 @@ func formatTopics(t *testing.T, r schemaBook, looks *eventShape) []formatTopic {
 	avroID, protoID := r.add("AVRO", avro.text), r.add("PROTOBUF", proto.text)
 	jsonID := r.add("JSON", jsonSchemaText)
 	const unknownID = 1 << 29
-	byGUID := func(id int32, more string) []messageHeader {
-		guid := r.guid(id)
-		return []messageHeader{{"__key_schema_id", "\x00\x00\x00\x00\x00"}, {"__value_schema_id", "\x01" + string(guid[:]) + more}}
+	byHeader := func(id int32, more string) []messageHeader {
+		return []messageHeader{{"__key_schema_id", "\x00\x00\x00\x00\x00"}, {"__value_schema_id", r.name(id) + more}}
 	}
 	of := func(value []byte, headers ...messageHeader) formatted {
 		return formatted{value: value, headers: headers}
@@ -119,11 +118,11 @@ func formatTopics(t *testing.T, r schemaBook, looks *eventShape) []formatTopic {
 			bad(schemas.EmptyMessage, nil),
 		}},
 		{"avro-by-header", "{encoding: registry}", func(t *testing.T, e []byte) formatted {
-			return of(avro.write(t, parseEvent(t, e)), byGUID(avroID, "")...)
+			return of(avro.write(t, parseEvent(t, e)), byHeader(avroID, "")...)
 		}, []badMessage{
-			bad(schemas.UnknownSchema, avro.write(t, some), messageHeader{"__value_schema_id", "\x01sixteen bytes...."[:17]}),
+			bad(schemas.UnknownSchema, avro.write(t, some), messageHeader{"__value_schema_id", "\x00\x20\x00\x00\x00"}),
 			bad(schemas.Malformed, avro.write(t, some), messageHeader{"__value_schema_id", "\x07"}),
-			bad(schemas.Malformed, cut(avro.write(t, some)), byGUID(avroID, "")...),
+			bad(schemas.Malformed, cut(avro.write(t, some)), byHeader(avroID, "")...),
 		}},
 		{"protobuf", "{encoding: registry}", func(t *testing.T, e []byte) formatted {
 			return of(inFront(protoID, append([]byte(protoIndexes), proto.write(t, parseEvent(t, e))...)))
@@ -134,10 +133,10 @@ func formatTopics(t *testing.T, r schemaBook, looks *eventShape) []formatTopic {
 			bad(schemas.EmptyMessage, []byte{}),
 		}},
 		{"protobuf-by-header", "{encoding: registry}", func(t *testing.T, e []byte) formatted {
-			return of(proto.write(t, parseEvent(t, e)), byGUID(protoID, protoIndexes)...)
+			return of(proto.write(t, parseEvent(t, e)), byHeader(protoID, protoIndexes)...)
 		}, []badMessage{
-			bad(schemas.Malformed, overlong(proto.write(t, some)), byGUID(protoID, protoIndexes)...),
-			bad(schemas.Malformed, proto.write(t, some), byGUID(protoID, "\x02")...),
+			bad(schemas.Malformed, overlong(proto.write(t, some)), byHeader(protoID, protoIndexes)...),
+			bad(schemas.Malformed, proto.write(t, some), byHeader(protoID, "\x02")...),
 		}},
 		{"json-schema", "{encoding: registry}", func(_ *testing.T, e []byte) formatted { return of(inFront(jsonID, e)) }, []badMessage{
 			bad(schemas.UnknownSchema, inFront(unknownID, compactJSON(t, some))),
