@@ -53,7 +53,7 @@ func TestProtocolFloor(t *testing.T) {
 			}
 			first, second := j.stream(t), j.stream(t)
 			second.must(t, streamingLine)
-			j.awaits(t, first, b.ends(t))
+			first.until(t, "all of it is committed", func() bool { return caughtUp(t, j.warehouse(), b.ends(t)) })
 			first.stop(t, exitOK)
 			second.must(t, "partitions=4")
 			second.stop(t, exitOK)

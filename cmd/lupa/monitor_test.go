@@ -439,7 +439,7 @@ func TestDrain(t *testing.T) {
 	second := j.stream(t)
 	first.must(t, "partitions=2")
 	second.must(t, "partitions=2")
-	j.awaits(t, second, b.ends(t))
+	second.until(t, "the first half is committed", func() bool { return caughtUp(t, j.warehouse(), b.ends(t)) })
 	j.change(t, "interval: 100ms", "interval: 30m")
 	third := j.stream(t) // commits only when it is told to stop
 	third.must(t, "partitions=1")
@@ -464,7 +464,7 @@ func TestDrain(t *testing.T) {
 		n, _ := second.stderr.count("partitions=4")
 		return n > 0
 	})
-	j.awaits(t, second, b.ends(t))
+	second.until(t, "all of it is committed", func() bool { return caughtUp(t, j.warehouse(), b.ends(t)) })
 	second.stop(t, exitOK)
 	undisturbed := newJob(t, b, "", time.Second).sharing(t, j)
 	undisturbed.streamTo(t, b.ends(t))
