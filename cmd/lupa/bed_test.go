@@ -124,6 +124,13 @@ func (b *bed) brokers(t *testing.T) power {
 	return p
 }
 
+// remembers reports whether brokers keep a member that goes away in its first
+// request to join until the rebalance timeout: kfake gives it no session.
+func (b *bed) remembers() bool {
+	_, real := b.bedCluster.(interface{ Version() string })
+	return !real
+}
+
 // bounded is a context for one request to a cluster.
 func bounded(t *testing.T) context.Context {
 	t.Helper()
