@@ -212,7 +212,7 @@ func suiteZombies(t *testing.T, b *bed) {
 		victim.assigned(t, before, partitions/2)
 		j.arrives(t, endsOf(places...), crew...)
 	}
-	t.Logf("%d of %d that were stopped at any moment kept the other from committing", rounds-taken, rounds)
+	t.Logf("beside %d of %d that were stopped at any moment the other has committed all within a few seconds", taken, rounds)
 	for _, p := range crew {
 		p.stop(t, exitOK)
 	}
