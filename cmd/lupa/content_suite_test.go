@@ -181,10 +181,7 @@ func (p *process) peakOf(t *testing.T) (peak func() int64) {
 		mu.Lock()
 		defer mu.Unlock()
 		if most == 0 {
-			if os.Getenv("CI") != "" {
-				t.Fatal("the memory of a process is not told here")
-			}
-			t.Skip("SKIPPED: the memory of a process is not told here")
+			missing(t, "the memory of a process is not told here")
 		}
 		return most
 	}

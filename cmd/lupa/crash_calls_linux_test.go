@@ -115,16 +115,6 @@ func (p *process) startWatched(t *testing.T, names []string, rule func(call) rul
 	p.await(t)
 }
 
-// missing skips a test that needs what this machine does not have. In CI it
-// fails instead.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatal(what)
-	}
-	t.Skip("SKIPPED: " + what)
-}
-
 // filterThread makes the kernel hold the calls of this thread.
 func filterThread(names map[int32]string) (listener int, err error) {
 	const number, notify = 0, unix.SECCOMP_RET_USER_NOTIF

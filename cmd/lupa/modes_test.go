@@ -20,7 +20,7 @@ func TestNothingIsReadableByEverybody(t *testing.T) {
 	p := newProcess(t, "stream", "-c", j.config, "--log-level", "debug")
 	p.cmd.Path, p.cmd.Args = "/bin/sh", append([]string{"sh", "-c", `umask 0; exec "$0" "$@"`, p.cmd.Path}, p.cmd.Args[1:]...)
 	if _, err := exec.LookPath("/bin/sh"); err != nil {
-		t.Skip("there is no shell to set the umask")
+		missing(t, "there is no shell to set the umask")
 	}
 	p.start(t)
 	j.awaits(t, p, b.ends(t))

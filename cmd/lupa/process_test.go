@@ -200,3 +200,13 @@ func (o *output) text() string {
 	defer o.mu.Unlock()
 	return o.buf.String()
 }
+
+// missing skips a test that needs what this machine does not have. In CI it
+// fails instead.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(what)
+	}
+	t.Skip("SKIPPED: " + what)
+}

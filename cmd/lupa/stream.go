@@ -77,9 +77,9 @@ func runStream(ctx context.Context, config *Config, log *slog.Logger, committed 
 	}
 	s := &streamer{config: config, log: log, monitor: newMonitor(), stats: new(pipeline.Stats), committed: committed}
 	if config.Metrics.Listen != "" {
-		stop, err := s.monitor.serve(config.Metrics.Listen, log)
-		if err != nil {
-			return nil, err
+		stop, failed := s.monitor.serve(config.Metrics.Listen, log)
+		if failed != nil {
+			return nil, failed
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 	}

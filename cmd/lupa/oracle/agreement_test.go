@@ -166,7 +166,7 @@ func FuzzOutcomes(f *testing.F) {
 	j := newJudged(f, append(defaults(f), oddContract()))
 	f.Fuzz(func(t *testing.T, value []byte, told int64) {
 		if strings.Count(string(value), "{")+strings.Count(string(value), "[") > 64 && !json.Valid(value) {
-			t.Skip("both too deep and malformed: either may be told")
+			return // both too deep and malformed: either may be told
 		}
 		j.sameOutcomes(t, &message{value: value, time: told})
 	})
