@@ -340,42 +340,6 @@ func (e *Events) finish() {
 	}
 }
 
-// PartitionState is where a partition stands: the next offset to work on, the
-// first that the log has and its read-committed end, as last heard.
-type PartitionState struct{ Next, Start, End int64 }
-
-// State gives the state of every partition, once the source is open. It asks
-// nobody, and may be called at any time.
-func (e *Events) State() map[pipeline.Partition]PartitionState {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return maps.Clone(e.states)
-}
-
-// Refresh asks for the ends of the partitions, so that State tells what comes
-// while a chunk takes its time: until the next call of Next nothing is fetched.
-// It may be called at any time, and does nothing before Open and after Close.
-func (e *Events) Refresh(ctx context.Context) error {
-	e.mu.Lock()
-	c, parts := e.client, slices.Collect(maps.Keys(e.states))
-	e.mu.Unlock()
-	if c == nil {
-		return nil
-	}
-	ends, err := c.offsets(ctx, parts, logEnd)
-	if err != nil {
-		return fmt.Errorf("kafka: ends: %w", err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	for p, end := range ends {
-		s := e.states[p]
-		s.End = max(s.End, end)
-		e.states[p] = s
-	}
-	return nil
-}
-
 // fill makes the chunk of a piece.
 func (e *Events) fill(p *piece) {
 	out := &e.fetcher.out
@@ -430,32 +394,6 @@ func trim(lists ...[]schemas.Span) (begin, end int) {
 	return begin, end
 }
 
-// Lag is how many offsets stand between what was handed over and the
-// read-committed end of the worker's partitions. It may be called at any time
-// while the source is open.
-func (e *Events) Lag(ctx context.Context) (int64, error) {
-	if e.fetcher == nil {
-		return 0, errors.New("kafka: events: not open")
-	}
-	e.mu.Lock()
-	parts := make([]pipeline.Partition, 0, len(e.positions))
-	for p := range e.positions {
-		parts = append(parts, p)
-	}
-	e.mu.Unlock()
-	ends, err := e.fetcher.client.offsets(ctx, parts, logEnd)
-	if err != nil {
-		return 0, fmt.Errorf("kafka: lag: %w", err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var lag int64
-	for p, end := range ends {
-		lag += max(0, end-e.positions[p])
-	}
-	return lag, nil
-}
-
 // Close ends the fetches that are under way.
 func (e *Events) Close() error {
 	e.mu.Lock()
@@ -465,23 +403,4 @@ func (e *Events) Close() error {
 		e.fetcher.close()
 	}
 	return nil
-}
-
-// EndOffsets gives the read-committed end of every partition of a topic.
-func (c *Cluster) EndOffsets(ctx context.Context, topic string) (pipeline.Vector, error) {
-	k := &client{c, c.transport(topic)}
-	defer k.transport.CloseIdleConnections()
-	var ends map[pipeline.Partition]int64
-	err := k.begin(ctx, func(ctx context.Context) error {
-		leaders, err := k.leaders(ctx, []string{topic})
-		if err != nil {
-			return err
-		}
-		ends, err = k.offsets(ctx, share([]string{topic}, leaders, 0, 1), logEnd)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("kafka: end offsets: %w", err)
-	}
-	return ends, nil
 }

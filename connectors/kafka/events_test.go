@@ -152,8 +152,16 @@ func TestWorkersShareAllPartitions(t *testing.T) {
 				}
 			}
 		}
-		if lag, err := e.Lag(bounded(t)); err != nil || lag != 0 {
-			t.Errorf("worker %d has a lag of %d, %v", worker, lag, err)
+		if err := e.Finished(); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Refresh(bounded(t)); err != nil {
+			t.Fatal(err)
+		}
+		for p, s := range e.State() {
+			if s.Next != s.End {
+				t.Errorf("worker %d stands at %d of %d in %s", worker, s.Next, s.End, p)
+			}
 		}
 		e.Close()
 	}

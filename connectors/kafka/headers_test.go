@@ -285,8 +285,8 @@ func TestEventsOfReadWhatTheyAreGiven(t *testing.T) {
 	if c, err := none.Next(bounded(t)); c != nil || err != nil {
 		t.Errorf("of no partitions: %v, %v", c, err)
 	}
-	if lag, err := none.Lag(bounded(t)); lag != 0 || err != nil {
-		t.Errorf("of no partitions: a lag of %d, %v", lag, err)
+	if err := none.Refresh(bounded(t)); err != nil || len(none.State()) != 0 {
+		t.Errorf("of no partitions: %d states, %v", len(none.State()), err)
 	}
 	some := of(pipeline.Partition{Topic: "b", ID: 1}, pipeline.Partition{Topic: "a", ID: 2})
 	seen := map[pipeline.Partition]int{}
