@@ -12,7 +12,6 @@ import (
 func (s *streamer) observe() {
 	m := s.monitor
 	m.tables(s.rooms.tables())
-	m.ready("start")
 	count := func(name, help string, n func() int64) {
 		m.counter(name, help, func() float64 { return float64(n()) })
 	}

@@ -160,6 +160,7 @@ func (s *streamer) run(ctx context.Context) (err error) {
 	defer stop()
 	for {
 		s.monitor.wait("partitions", "the group has not given any yet")
+		s.monitor.ready("start") // from here on that is all that is missing
 		share, err := group.Next(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
