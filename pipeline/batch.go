@@ -60,6 +60,9 @@ type Batch struct {
 	Verdicts []Verdict
 	Reasons  []schemas.Reason
 	Granted  []schemas.PurposeSet
+	// Duties are set by the consent stage for the rows whose reason is Retained,
+	// ascending by row: which fields a legal duty keeps in them, and until when.
+	Duties []Duty
 
 	// Selected are the rows of Raw that go on (kept and masked), ascending, and
 	// Out their treated columns: first subject_token (16 bytes, null in masked
@@ -67,4 +70,13 @@ type Batch struct {
 	// Column is not NoColumn, in field order. Both are set by the treat stage.
 	Selected []int32
 	Out      arrow.Record
+}
+
+// Duty is what a legal duty keeps in a masked row (GDPR Art 17(3)): the named
+// fields, treated as in a kept row, until the duty ends.
+type Duty struct {
+	Row    int32
+	Fields []bool // one entry a field of the contract; not to be changed
+	Until  int64  // microseconds since 1970 UTC
+	Basis  string // the law, a DPV term; empty if the record does not say
 }

@@ -15,13 +15,20 @@ const (
 	ConsentGiven
 
 	// Deny reasons: the row is dropped, or masked where the contract says so.
-	NoRecord      // the ledger knows nothing of the subject for the purpose
-	BeforeConsent // the event is older than the grant
-	Unproven      // a grant without evidence
-	Refused       // the subject said no
-	Withdrawn     // the subject took a grant back
-	Objected      // the subject objected (GDPR Art 21)
-	Erased        // the subject asked to be forgotten: always dropped
+	NoRecord       // the ledger knows nothing of the subject for the purpose
+	BeforeConsent  // the event is older than the grant
+	Unproven       // a grant without evidence
+	Pending        // a double opt-in that is not confirmed
+	Expired        // the validity of the grant ran out
+	Residency      // the grant does not allow the region of the destination
+	RefusedInEvent // the consent that the event carries does not cover it
+	Refused        // the subject said no
+	Withdrawn      // the subject took a grant back
+	Objected       // the subject objected (GDPR Art 21)
+	Minor          // a child without its guardian's consent, or grown up without its own (Art 8)
+	Restricted     // the data may only be stored (Art 18)
+	Retained       // erased but for fields that a law says must stay: always masked
+	Erased         // the subject asked to be forgotten: always dropped
 
 	// Reject reasons: the message is no row of the contract.
 	Malformed        // not the text of the format, or not UTF-8
@@ -47,9 +54,16 @@ var reasonNames = [numReasons]string{
 	NoRecord:         "no_record",
 	BeforeConsent:    "before_consent",
 	Unproven:         "unproven",
+	Pending:          "pending",
+	Expired:          "expired",
+	Residency:        "residency",
+	RefusedInEvent:   "refused_in_event",
 	Refused:          "refused",
 	Withdrawn:        "withdrawn",
 	Objected:         "objected",
+	Minor:            "minor",
+	Restricted:       "restricted",
+	Retained:         "retained",
 	Erased:           "erased",
 	Malformed:        "malformed",
 	TooLarge:         "too_large",

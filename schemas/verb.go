@@ -3,13 +3,21 @@ package schemas
 import "slices"
 
 var verbNames = [...]string{
-	NoVerb:   "",
-	Grant:    "grant",
-	Refuse:   "refuse",
-	Withdraw: "withdraw",
-	Object:   "object",
-	Erase:    "erase",
-	Link:     "link",
+	NoVerb:           "",
+	Grant:            "grant",
+	Refuse:           "refuse",
+	Withdraw:         "withdraw",
+	Object:           "object",
+	Erase:            "erase",
+	Link:             "link",
+	Restrict:         "restrict",
+	Lift:             "lift",
+	Retain:           "retain",
+	Unlink:           "unlink",
+	GuardianGrant:    "guardian_grant",
+	GuardianWithdraw: "guardian_withdraw",
+	Born:             "born",
+	Expire:           "expire",
 }
 
 // String gives the verb's name as ledger records write it.
