@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"lupa/pipeline"
+	"lupa/pipeline/consent"
+	"lupa/schemas"
 )
 
 // errLedgerBehind is a ledger that ends before what the tables were decided by.
@@ -40,4 +42,12 @@ func ledgerReaches(reached, committed pipeline.Vector, topic string) error {
 		}
 	}
 	return withCode(exitData, errors.Join(errs...))
+}
+
+// messages gives a view what it takes of a topic's messages.
+type messages struct{ *consent.View }
+
+// ApplyMessages takes keys and values alone.
+func (m messages) ApplyMessages(b *schemas.LedgerMessages) (int, error) {
+	return m.Apply(b.Keys, b.Values)
 }

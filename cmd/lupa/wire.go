@@ -230,7 +230,7 @@ func (r *rooms) readLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ledger, err := cluster.Ledger(k.Topic, r.view, kafka.LedgerOptions{
+	ledger, err := cluster.Ledger(k.Topic, messages{r.view}, kafka.LedgerOptions{
 		MaxStaleness: k.MaxStaleness, Strict: k.Strict, Stall: stallAfter(r.config.Commit.Interval)})
 	if err != nil {
 		return err

@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"lupa/pipeline"
+	"lupa/schemas"
 )
 
-// View takes the records of the ledger. Apply is called by one goroutine, with
-// the records of one partition in offset order; a nil value is a tombstone and
-// a nil key an absent one. The slices are valid during the call only. It gives
-// how many records it took; an error stops the ledger for good.
+// View takes the messages of the ledger. ApplyMessages is called by one
+// goroutine, with those of one partition in offset order, and they are valid
+// during the call only. It gives how many messages it took; an error stops the
+// ledger for good.
 type View interface {
-	Apply(keys, values [][]byte) (n int, err error)
+	ApplyMessages(m *schemas.LedgerMessages) (n int, err error)
 }
 
 // ApplyError says which ledger record the view could not take. Its message
@@ -79,8 +80,11 @@ type Ledger struct {
 	// Start has these first, then what follows the topic.
 	fetcher *fetcher
 	gapless bool // not compacted
-	keys    [][]byte
-	values  [][]byte
+	batch   schemas.LedgerMessages
+	from    *LedgerState // that Resume has checked
+	cluster string
+	marks   pipeline.Positions // as applied, with anchors
+	still   chan func()        // to be called between two pieces
 
 	// And these first, then what answers questions.
 	inspector inspector
@@ -124,7 +128,7 @@ func (c *Cluster) Ledger(topic string, view View, o LedgerOptions) (*Ledger, err
 	}
 	return &Ledger{
 		c: c, topic: topic, view: view, o: o, log: c.o.Logger, now: time.Now, marker: newMarker(c.o.ClientID),
-		applied: pipeline.Vector{}, heard: make(map[pipeline.Partition]time.Time), stalled: make(map[*wait]struct{}),
+		applied: pipeline.Vector{}, marks: pipeline.Positions{}, still: make(chan func()), heard: make(map[pipeline.Partition]time.Time), stalled: make(map[*wait]struct{}),
 		moved: make(chan struct{}), stopped: make(chan struct{}), wake: make(chan struct{}, 1),
 	}, nil
 }
@@ -175,6 +179,9 @@ func (l *Ledger) start(ctx context.Context) error {
 			return err
 		}
 		l.gapless = !compacted[l.topic]
+		if l.cluster, err = l.client.clusterID(ctx, []string{l.topic}); err != nil {
+			return err
+		}
 		if forgets, err = l.client.forgets(ctx, l.topic, l.applied); err != nil || l.gapless {
 			return err
 		}
@@ -192,7 +199,10 @@ func (l *Ledger) start(ctx context.Context) error {
 	if n := len(l.parts); n == 0 || l.o.Partitions > 0 && n != l.o.Partitions {
 		return fmt.Errorf("topic %s has %d partitions, %d are expected", l.topic, n, max(l.o.Partitions, 1))
 	}
-	if l.fetcher, err = newFetcher(l.client, []string{l.topic}, 0, reader{keys: true}); err != nil {
+	if err := l.resume(); err != nil {
+		return err
+	}
+	if l.fetcher, err = newFetcher(l.client, []string{l.topic}, 0, reader{keys: true, headers: true}); err != nil {
 		return err
 	}
 	l.fetcher.within, l.fetcher.now = within, l.now
@@ -248,6 +258,11 @@ func (l *Ledger) replay(ctx context.Context, r *replay) error {
 // follow applies what comes until ctx ends. It always gives the reason.
 func (l *Ledger) follow(ctx context.Context) error {
 	for {
+		select {
+		case f := <-l.still:
+			f()
+		default:
+		}
 		if _, err := l.step(ctx); err != nil {
 			return err
 		}
@@ -261,6 +276,9 @@ func (l *Ledger) step(ctx context.Context) (bool, error) {
 	l.added = nil
 	for _, p := range added {
 		l.fetcher.add(p, l.applied[p], l.gapless)
+		if mark, ok := l.marks[p]; ok && l.gapless {
+			_, l.fetcher.parts[len(l.fetcher.parts)-1].last, _ = parseAnchor(mark.Anchor)
+		}
 	}
 	l.mu.Unlock()
 	p, err := l.fetcher.next(ctx, pollWait)
@@ -272,32 +290,49 @@ func (l *Ledger) step(ctx context.Context) (bool, error) {
 
 // apply gives a piece to the view, and only then moves the position.
 func (l *Ledger) apply(p *piece) error {
-	out := &l.fetcher.out
-	l.keys, l.values = l.keys[:0], l.values[:0]
-	for i := p.lo; i < p.hi; i++ {
-		l.keys = append(l.keys, out.bytes(out.keys[i]))
-		l.values = append(l.values, out.bytes(out.values[i]))
-	}
-	if len(l.values) > 0 {
-		n, err := l.view.Apply(l.keys, l.values)
-		if err == nil && n != len(l.values) {
+	if m := l.fill(p); len(m.Values) > 0 {
+		n, err := l.view.ApplyMessages(m)
+		if err == nil && n != len(m.Values) {
 			err = errors.New("the view took fewer records than it was given")
 		}
 		if err != nil {
-			n = min(max(n, 0), len(l.values)-1)
-			return &ApplyError{Partition: p.part.id, Offset: out.offsets[p.lo+n], cause: err}
+			n = min(max(n, 0), len(m.Values)-1)
+			return &ApplyError{Partition: p.part.id, Offset: m.Offsets[n], cause: err}
 		}
 	}
+	if !l.gapless {
+		p.anchor = anchor{} // compaction will write the batch anew
+	}
+	l.marks[p.part.id] = pipeline.Mark{Next: p.next, Anchor: p.anchor.mark(l.cluster)}
 	now := l.now()
 	l.mu.Lock()
 	l.applied[p.part.id] = p.next
-	if len(l.values) > 0 {
+	if len(l.batch.Values) > 0 {
 		l.heard[p.part.id] = now
 	}
 	close(l.moved)
 	l.moved = make(chan struct{})
 	l.mu.Unlock()
 	return nil
+}
+
+// fill makes messages of a piece.
+func (l *Ledger) fill(p *piece) *schemas.LedgerMessages {
+	out, m := &l.fetcher.out, &l.batch
+	m.Topic, m.Partition, m.Offsets = p.part.id.Topic, p.part.id.ID, out.offsets[p.lo:p.hi]
+	m.Keys, m.Values, m.Headers = m.Keys[:0], m.Values[:0], m.Headers[:0]
+	headers := out.headed(p.lo, p.hi)
+	for i := p.lo; i < p.hi; i++ {
+		m.Keys = append(m.Keys, out.bytes(out.keys[i]))
+		m.Values = append(m.Values, out.bytes(out.values[i]))
+		if headers != nil {
+			m.Headers = append(m.Headers, out.bytes(headers[i-p.lo]))
+		}
+	}
+	if headers == nil {
+		m.Headers = nil
+	}
+	return m
 }
 
 // stop notes why the view is not followed any more.

@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"lupa/pipeline"
+	"lupa/schemas"
 )
 
 // table is a view that keeps the last value of each key.
@@ -30,7 +31,9 @@ type table struct {
 
 var errRefused = errors.New("a reason that names secret-value")
 
-func (v *table) Apply(keys, values [][]byte) (int, error) {
+func (v *table) ApplyMessages(m *schemas.LedgerMessages) (int, error) { return v.apply(m.Keys, m.Values) }
+
+func (v *table) apply(keys, values [][]byte) (int, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.rows == nil {

@@ -28,7 +28,8 @@ type marked struct {
 	names map[string]int
 }
 
-func (v *marked) Apply(keys, values [][]byte) (int, error) {
+func (v *marked) ApplyMessages(m *schemas.LedgerMessages) (int, error) {
+	keys, values := m.Keys, m.Values
 	var others, theirs [][]byte
 	v.mu.Lock()
 	for i, key := range keys {
@@ -45,7 +46,7 @@ func (v *marked) Apply(keys, values [][]byte) (int, error) {
 		v.names[string(key)]++
 	}
 	v.mu.Unlock()
-	n, err := v.table.Apply(others, theirs)
+	n, err := v.table.apply(others, theirs)
 	if err != nil {
 		return n, err
 	}
