@@ -63,7 +63,8 @@ func tally(n *Counts, b *Batch) error {
 }
 
 // fits reports whether a row may have the verdict for the reason: it is kept
-// for consent and for nothing else, and what is erased is not even masked.
+// for consent and for nothing else, what is erased is not even masked, and what
+// a law retains is never dropped.
 func fits(v Verdict, r schemas.Reason) bool {
 	switch v {
 	case KeepRow:
@@ -71,7 +72,7 @@ func fits(v Verdict, r schemas.Reason) bool {
 	case MaskRow:
 		return r.Denies() && r != schemas.Erased
 	case DropRow:
-		return r.Denies()
+		return r.Denies() && r != schemas.Retained
 	}
 	return false
 }

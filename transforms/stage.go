@@ -38,6 +38,7 @@ type table struct {
 
 	rows    selection
 	covered []int32
+	bound   selection
 	columns []arrow.Array
 	out     arrow.Record
 }
@@ -217,7 +218,11 @@ func (t *table) apply(b *pipeline.Batch) error {
 	}
 	for i := range t.fields {
 		f := &t.fields[i]
-		column, err := f.kernel.build(b.Raw.Column(f.source), t.visible(f, b.Granted), t.rows.kept)
+		rows, kept := t.visible(f, b.Granted), t.rows.kept
+		if len(b.Duties) > 0 {
+			rows, kept = t.retained(f, b, rows)
+		}
+		column, err := f.kernel.build(b.Raw.Column(f.source), rows, kept)
 		if err != nil {
 			return fmt.Errorf("field %s: %w", f.name, err)
 		}
@@ -248,6 +253,14 @@ func (t *table) check(b *pipeline.Batch) error {
 		if f.purposes != 0 && len(b.Granted) != rows {
 			return fmt.Errorf("%d sets of granted purposes for %d rows", len(b.Granted), rows)
 		}
+	}
+	last := int32(-1)
+	for i := range b.Duties {
+		d := &b.Duties[i]
+		if d.Row <= last || int(d.Row) >= rows || b.Verdicts[d.Row] != pipeline.MaskRow || len(d.Fields) != len(t.contract.Fields) {
+			return fmt.Errorf("duty %d is not about a masked row and the fields of its table", i)
+		}
+		last = d.Row
 	}
 	if t.subject != nil {
 		return t.subject.check(b.Raw)
@@ -292,4 +305,26 @@ func (t *table) visible(f *field, granted []schemas.PurposeSet) []int32 {
 		}
 	}
 	return t.covered
+}
+
+// retained adds to the visible rows of a field those masked ones in which a duty
+// keeps it. There it is treated as in a kept row. kept are the rows that are
+// kept or, as to this field, treated as such.
+func (t *table) retained(f *field, b *pipeline.Batch, rows []int32) (visible, kept []int32) {
+	t.bound.all, t.bound.kept = append(t.bound.all[:0], rows...), append(t.bound.kept[:0], t.rows.kept...)
+	at, some := 0, false
+	for i := range b.Duties {
+		d := &b.Duties[i]
+		for b.Selected[at] < d.Row {
+			at++
+		}
+		if d.Fields[f.source] {
+			t.bound.all[at], t.bound.kept[at], some = d.Row, d.Row, true
+		}
+	}
+	if k, ok := f.kernel.(*pseudonymize); ok && k.shared && some {
+		// The subject column has made the tokens of kept rows alone.
+		k.make(b.Raw.Column(f.source), t.bound.all)
+	}
+	return t.bound.all, t.bound.kept
 }

@@ -31,7 +31,9 @@ type table struct {
 
 var errRefused = errors.New("a reason that names secret-value")
 
-func (v *table) ApplyMessages(m *schemas.LedgerMessages) (int, error) { return v.apply(m.Keys, m.Values) }
+func (v *table) ApplyMessages(m *schemas.LedgerMessages) (int, error) {
+	return v.apply(m.Keys, m.Values)
+}
 
 func (v *table) apply(keys, values [][]byte) (int, error) {
 	v.mu.Lock()

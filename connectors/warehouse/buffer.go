@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -48,6 +49,23 @@ type block struct {
 	granted []schemas.PurposeSet
 	source  []int32
 	offsets []int64
+	duties  []duty // few rows have one
+}
+
+// duty is a legal duty that keeps fields of a masked row.
+type duty struct {
+	row   int32  // in the block
+	until int32  // the day on which the row must be gone
+	basis string // the law, empty if it is not known
+}
+
+// duty gives that of a row, or nil.
+func (b *block) duty(row int32) *duty {
+	i, ok := slices.BinarySearchFunc(b.duties, row, func(d duty, row int32) int { return cmp.Compare(d.row, row) })
+	if !ok {
+		return nil
+	}
+	return &b.duties[i]
 }
 
 func newBlock(t *table) *block {
@@ -71,7 +89,7 @@ func (b *block) reset() {
 		b.cols[i].reset()
 	}
 	b.masked, b.reasons, b.granted = b.masked[:0], b.reasons[:0], b.granted[:0]
-	b.source, b.offsets = b.source[:0], b.offsets[:0]
+	b.source, b.offsets, b.duties = b.source[:0], b.offsets[:0], b.duties[:0]
 }
 
 // append copies the rows of in.Out that rows lists, or all for nil. It takes
@@ -135,6 +153,9 @@ func (b *block) append(in *pipeline.Batch, source int32, s span) error {
 }
 
 func (b *block) decided(in *pipeline.Batch, raw, source int32) {
+	if in.Reasons[raw] == schemas.Retained {
+		b.bind(in, raw)
+	}
 	b.masked = append(b.masked, in.Verdicts[raw] == pipeline.MaskRow)
 	b.reasons = append(b.reasons, in.Reasons[raw])
 	b.granted = append(b.granted, in.Granted[raw])
@@ -142,11 +163,25 @@ func (b *block) decided(in *pipeline.Batch, raw, source int32) {
 	b.offsets = append(b.offsets, in.Offsets[raw])
 }
 
+// bind notes the duty of the row that comes next.
+func (b *block) bind(in *pipeline.Batch, raw int32) {
+	i, ok := slices.BinarySearchFunc(in.Duties, raw, func(d pipeline.Duty, raw int32) int { return cmp.Compare(d.Row, raw) })
+	if !ok {
+		return // the writer has refused it
+	}
+	// The day after the one in which it ends, or that day if it ends as it begins.
+	d := &in.Duties[i]
+	b.duties = append(b.duties, duty{int32(len(b.offsets)), dayOf(d.Until-1) + 1, d.Basis})
+}
+
 // rowBytes is what a row takes besides its columns.
 const rowBytes = 1 + 1 + 8 + 4 + 8
 
+// dutyBytes is what a duty takes.
+const dutyBytes = int64(unsafe.Sizeof(duty{}))
+
 func (b *block) size() int64 {
-	n := int64(len(b.offsets)) * rowBytes
+	n := int64(len(b.offsets))*rowBytes + int64(len(b.duties))*dutyBytes
 	for i := range b.cols {
 		n += b.cols[i].size()
 	}

@@ -175,11 +175,11 @@ func (e *encoder) column(w *parquet.ColumnWriter, i int, b *buffer, sources []pi
 		case fromBatch:
 			n = e.fill(b, c, i, rows[:n])
 		case fromLegalBasis:
-			e.constant(b, i, rows[:n], parquet.ByteArrayValue([]byte(e.table.contract.LegalBasis)))
+			e.basis(b, i, rows[:n])
 		case fromPurposes:
 			e.granted(b, i, rows[:n])
 		case fromRetention:
-			e.retention(b, i, n)
+			e.retention(b, i, rows[:n])
 		case fromReason:
 			for _, r := range rows[:n] {
 				reason := b.blocks[r>>blockShift].reasons[r&blockMask]
@@ -265,14 +265,19 @@ func (e *encoder) fillTexts(b *buffer, c *column, i int, rows []int32) int {
 	return len(rows)
 }
 
-// constant gives every row but the masked ones the same value.
-func (e *encoder) constant(b *buffer, i int, rows []int32, value parquet.Value) {
-	value, null := value.Level(0, 1, i), parquet.NullValue().Level(0, 0, i)
+// basis gives every row but the masked ones the table's basis, and those that a
+// duty keeps that of the duty.
+func (e *encoder) basis(b *buffer, i int, rows []int32) {
+	value := parquet.ByteArrayValue([]byte(e.table.contract.LegalBasis)).Level(0, 1, i)
+	null := parquet.NullValue().Level(0, 0, i)
 	for _, r := range rows {
-		if b.blocks[r>>blockShift].masked[r&blockMask] {
-			e.values = append(e.values, null)
-		} else {
+		k := b.blocks[r>>blockShift]
+		if !k.masked[r&blockMask] {
 			e.values = append(e.values, value)
+		} else if d := k.duty(r & blockMask); d != nil && d.basis != "" {
+			e.values = append(e.values, parquet.ByteArrayValue([]byte(d.basis)).Level(0, 1, i))
+		} else {
+			e.values = append(e.values, null)
 		}
 	}
 }
@@ -308,14 +313,18 @@ func purposeList(set schemas.PurposeSet, i int) []parquet.Value {
 	return list
 }
 
-// retention is the same for all rows of a day.
-func (e *encoder) retention(b *buffer, i, n int) {
+// retention is the same for all rows of a day, but for those that a duty keeps.
+func (e *encoder) retention(b *buffer, i int, rows []int32) {
 	value := parquet.NullValue().Level(0, 0, i)
 	if days := e.table.contract.RetentionDays; days > 0 && b.day != noDay {
 		value = parquet.Int32Value(b.day+int32(days)).Level(0, 1, i)
 	}
-	for range n {
-		e.values = append(e.values, value)
+	for _, r := range rows {
+		if d := b.blocks[r>>blockShift].duty(r & blockMask); d != nil {
+			e.values = append(e.values, parquet.Int32Value(d.until).Level(0, 1, i))
+		} else {
+			e.values = append(e.values, value)
+		}
 	}
 }
 

@@ -70,6 +70,9 @@ func (l *loader) load(file *parquet.File) error {
 	if err := l.source(file); err != nil {
 		return err
 	}
+	if err := l.duties(file); err != nil {
+		return fmt.Errorf("duties: %w", err)
+	}
 	return l.finish()
 }
 
@@ -179,6 +182,42 @@ func (l *loader) reasons(file *parquet.File, column int) error {
 		b.reasons = append(b.reasons, r)
 		return nil
 	})
+}
+
+// duties reads which rows a legal duty keeps, and until when.
+func (l *loader) duties(file *parquet.File) error {
+	some := false
+	for _, b := range l.buf.blocks {
+		for i, r := range b.reasons {
+			if r == schemas.Retained {
+				b.duties, some = append(b.duties, duty{row: int32(i)}), true
+			}
+		}
+	}
+	if !some {
+		return nil
+	}
+	for i := range l.table.cols {
+		var set func(d *duty, v parquet.Value)
+		switch l.table.cols[i].origin {
+		case fromRetention:
+			set = func(d *duty, v parquet.Value) { d.until = v.Int32() }
+		case fromLegalBasis:
+			set = func(d *duty, v parquet.Value) { d.basis = string(v.ByteArray()) }
+		default:
+			continue
+		}
+		err := l.each(file, i, func(b *block, row int, v parquet.Value) error {
+			if d := b.duty(int32(row & blockMask)); d != nil && !v.IsNull() {
+				set(d, v)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // source reads where the rows came from.

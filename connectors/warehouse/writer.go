@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"lupa/pipeline"
+	"lupa/schemas"
 )
 
 // writer is a worker's writer: a buffer for each table and event day, and the
@@ -84,11 +85,20 @@ func (t *table) checkBatch(b *pipeline.Batch) error {
 		if verdict == pipeline.DropRow || b.Reasons[raw] == 0 {
 			return fmt.Errorf("%s offset %d is selected and was not permitted", b.Partition, b.Offsets[raw])
 		}
+		if (b.Reasons[raw] == schemas.Retained) != bound(b.Duties, raw) {
+			return fmt.Errorf("%s offset %d: a row is retained by a duty, and a duty retains it", b.Partition, b.Offsets[raw])
+		}
 		if t.personal && tokens.IsNull(i) != (verdict == pipeline.MaskRow) {
 			return fmt.Errorf("%s offset %d: a kept row has a token and a masked row none", b.Partition, b.Offsets[raw])
 		}
 	}
 	return nil
+}
+
+// bound reports whether a duty is about a row.
+func bound(duties []pipeline.Duty, row int32) bool {
+	_, ok := slices.BinarySearchFunc(duties, row, func(d pipeline.Duty, row int32) int { return cmp.Compare(d.Row, row) })
+	return ok
 }
 
 func (w *writer) append(t *table, b *pipeline.Batch) error {
