@@ -24,6 +24,8 @@ type Contract struct {
 	// EventTime is the index of the field that says when the event happened,
 	// or -1 for a table without one.
 	EventTime int
+	// Signals are where events may carry consent; each narrows what is permitted.
+	Signals []Signal
 	// RetentionDays after the event day the row must be gone; 0 is no limit.
 	RetentionDays int
 	// File is where the contract was read from, for messages.
@@ -61,6 +63,9 @@ const (
 	Boolean        // boolean
 	Timestamp      // timestamp, microseconds UTC
 	Date           // date, days since 1970
+	// JSON is the text of any JSON value, as it stands in the event: for
+	// signals, and never a column.
+	JSON
 )
 
 // Field is one column of a contract.
@@ -151,7 +156,7 @@ func (f *Field) Column() ColumnType {
 	case Date:
 		return DateColumn
 	}
-	return NoColumn
+	return NoColumn // of what is JSON, too
 }
 
 // Personal reports whether rows of the contract are about a subject: it has an

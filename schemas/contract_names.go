@@ -9,6 +9,7 @@ var typeNames = [...]string{
 	Boolean:   "boolean",
 	Timestamp: "timestamp",
 	Date:      "date",
+	JSON:      "json",
 }
 
 // String gives the ODCS logicalType.
@@ -19,14 +20,14 @@ func (t Type) String() string {
 	return ""
 }
 
-// ParseType finds a field type by its ODCS logicalType.
+// ParseType finds a field type by its ODCS logicalType. JSON is none of them.
 func ParseType(name string) (Type, bool) {
-	i := indexOf(typeNames[Text:], name)
+	i := indexOf(typeNames[Text:JSON], name)
 	return Type(i + 1), i >= 0
 }
 
 // TypeNames lists the field types, for messages that say what is allowed.
-func TypeNames() []string { return slices.Clone(typeNames[Text:]) }
+func TypeNames() []string { return slices.Clone(typeNames[Text:JSON]) }
 
 var techniqueNames = [...]string{
 	Drop:         "drop",

@@ -58,7 +58,7 @@ var (
 
 // The custom properties that mean something here.
 var (
-	contractProperties = []string{"domain", "eventTime", "legalBasis", "onDeny", "prospective", "purposes", "where"}
+	contractProperties = []string{"consent", "domain", "eventTime", "legalBasis", "onDeny", "prospective", "purposes", "where"}
 	columnProperties   = []string{
 		"coerce", "fidesDataCategories", "identifier", "masked", "path", "purposes", "treatment",
 	}
@@ -107,6 +107,7 @@ func (p *contractParser) contract(root *yaml.Node) *Contract {
 	p.settings(c, own)
 	p.service(c, top["slaProperties"])
 	p.check(c, root.Line, own)
+	p.signals(c, own["consent"]) // their fields stand behind the columns
 	return c
 }
 

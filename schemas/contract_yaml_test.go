@@ -80,7 +80,11 @@ func TestGoodContract(t *testing.T) {
 			{Name: "belief", Type: Text, Paths: []Path{{"belief"}}, Category: "user.demographic.religious_belief"},
 			{Name: "seconds", Type: Number, Paths: []Path{{"seconds"}}, Category: "system.operations", Treatment: Treatment{Technique: Keep}},
 			{Name: "bot", Type: Boolean, Paths: []Path{{"bot"}}, Category: "system", Treatment: Treatment{Technique: Keep}},
+			{Name: "_consent_tcf", Type: JSON, Paths: []Path{{"tcString"}, {"context", "tc"}}, Category: "user.privacy_preferences"},
+			{Name: "_consent_gpc", Type: JSON, Paths: []Path{{"context", "Sec-GPC"}}, Category: "user.privacy_preferences"},
+			{Name: "_consent_tcf_2", Type: JSON, Paths: []Path{{"old", "tc"}}, Category: "user.privacy_preferences"},
 		},
+		Signals:    []Signal{{TCFSignal, 9}, {GPCSignal, 10}, {TCFSignal, 11}},
 		Purposes:   Purposes(Analytics, Functional),
 		LegalBasis: "eu-gdpr:A6-1-a-explicit-consent", OnDeny: MaskRow, Prospective: true,
 		Domain: "shop_2", EventTime: 5, RetentionDays: 90, File: "full.yaml",
@@ -90,6 +94,9 @@ func TestGoodContract(t *testing.T) {
 			t.Errorf("field %s has no line", got.Fields[i].Name)
 		}
 		got.Fields[i].Line = 0
+		if got.Fields[i].Type == JSON {
+			got.Fields[i].Description = ""
+		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("contract (-want +got):\n%s", diff)
@@ -146,6 +153,9 @@ func FuzzParseContract(f *testing.F) {
 			field := &c.Fields[i]
 			if !field.Category.Known() || len(field.Paths) == 0 || field.Type == NoType {
 				t.Fatalf("field %d is incomplete", i)
+			}
+			if field.Type == JSON && field.Column() != NoColumn {
+				t.Fatalf("field %d stores a signal", i)
 			}
 			if field.Category.Special() && field.Column() != NoColumn {
 				t.Fatalf("field %d stores a special category", i)

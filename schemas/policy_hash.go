@@ -18,7 +18,7 @@ func PolicyHash(contracts []*Contract) string {
 	contracts = slices.Clone(contracts)
 	slices.SortFunc(contracts, func(a, b *Contract) int { return cmp.Compare(a.Table, b.Table) })
 	h := policyHasher{sha256.New()}
-	h.text("lupa policy 1")
+	h.text("lupa policy 2")
 	h.number(len(contracts))
 	for _, c := range contracts {
 		h.contract(c)
@@ -51,6 +51,11 @@ func (h policyHasher) contract(c *Contract) {
 	h.number(len(c.Fields))
 	for i := range c.Fields {
 		h.field(&c.Fields[i])
+	}
+	h.number(len(c.Signals))
+	for _, s := range c.Signals {
+		h.text(s.Kind.String())
+		h.number(s.Field)
 	}
 }
 

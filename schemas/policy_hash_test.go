@@ -56,6 +56,10 @@ func TestPolicyHashChanges(t *testing.T) {
 		"required":       func(c *Contract) { c.Fields[0].Required = true },
 		"coerce":         func(c *Contract) { c.Fields[0].Coerce = false },
 		"masked":         func(c *Contract) { c.Fields[0].KeepMasked = true },
+		"signal kind":    func(c *Contract) { c.Signals[0].Kind = TCFSignal },
+		"signal field":   func(c *Contract) { c.Signals[0].Field++ },
+		"fewer signals":  func(c *Contract) { c.Signals = c.Signals[1:] },
+		"signal path":    func(c *Contract) { c.Fields[c.Signals[0].Field].Paths = []Path{{"x"}} },
 	} {
 		list := DefaultContracts()
 		change(list[1])

@@ -26,7 +26,9 @@ type Messages struct {
 // Record has one column per Contract.Fields, in their order: Text is
 // BinaryView (views into the arena, or into a side buffer where an escape had
 // to be undone), Integer Int64, Number Float64, Boolean, Timestamp[us, UTC],
-// Date Date32. A field that is absent or null is null.
+// Date Date32. A field that is absent or null is null. JSON is BinaryView of the
+// text of the value; a value that comes twice and differs is a text that is no
+// JSON.
 type Rows struct {
 	Record arrow.Record
 	// Message is the index, in the arena, of the message of each row; it

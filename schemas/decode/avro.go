@@ -83,6 +83,7 @@ type avroNode struct {
 	form    avroForm
 	meaning avroMeaning
 	write   bool
+	items   bool  // of an array: written, not only passed over
 	size    int64 // of fixed
 	scale   int   // of a decimal
 	per     int64 // units of a time in a second
@@ -120,7 +121,11 @@ func (c *avroCompiler) node(s avro.Schema, w *want) *avroNode {
 			n.below = append(n.below, c.node(branch, w))
 		}
 	case *avro.ArraySchema:
-		n.form, n.below = avroArray, []*avroNode{c.node(s.Items(), nil)}
+		n.form = avroArray
+		if w != nil && !w.whole {
+			w = nil
+		}
+		n.items, n.below = w != nil, []*avroNode{c.node(s.Items(), w)}
 	case *avro.MapSchema:
 		n.form, n.below = avroMap, []*avroNode{c.node(s.Values(), nil)}
 		c.mapKeys(n, s.Values(), w)

@@ -215,8 +215,13 @@ func (r *avroReader) record(n *avroNode) schemas.Reason {
 	return schemas.NoReason
 }
 
-// array reads all items. No path leads to one, so it is written empty.
+// array reads all items. No path leads to one, so outside of signals it is
+// written empty.
 func (r *avroReader) array(n *avroNode) schemas.Reason {
+	if n.write {
+		r.out = append(r.out, '[')
+	}
+	from := len(r.out)
 	for {
 		count, end, ok := r.block()
 		if !ok {
@@ -226,6 +231,9 @@ func (r *avroReader) array(n *avroNode) schemas.Reason {
 			break
 		}
 		for range count {
+			if n.items && len(r.out) > from {
+				r.out = append(r.out, ',')
+			}
 			if reason := r.value(n.below[0]); reason != schemas.NoReason {
 				return reason
 			}
@@ -235,7 +243,7 @@ func (r *avroReader) array(n *avroNode) schemas.Reason {
 		}
 	}
 	if n.write {
-		r.out = append(r.out, "[]"...)
+		r.out = append(r.out, ']')
 	}
 	return schemas.NoReason
 }

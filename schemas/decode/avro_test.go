@@ -160,7 +160,7 @@ func wantPaths(paths ...string) *want {
 	for _, p := range paths {
 		tr.slot(strings.Split(p, "."))
 	}
-	return wanted(tr.top, make([]bool, tr.slots))
+	return wanted(tr.top, make([]bool, tr.slots), make([]bool, tr.slots))
 }
 
 // TestAvroReferences has references in an order in which none comes after what

@@ -31,7 +31,7 @@ const inline = 12
 
 func arrowType(t schemas.Type) arrow.DataType {
 	switch t {
-	case schemas.Text:
+	case schemas.Text, schemas.JSON:
 		return arrow.BinaryTypes.BinaryView
 	case schemas.Integer:
 		return arrow.PrimitiveTypes.Int64

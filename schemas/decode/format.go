@@ -101,7 +101,8 @@ func New(contracts []*schemas.Contract, formats map[string]Format, other Format,
 	if needed && registry == nil {
 		return nil, fmt.Errorf("decode: a format needs a schema registry, and there is none")
 	}
-	paths := wanted(json.paths, json.walker.identity)
+	slots := len(json.walker.compared)
+	paths := wanted(json.paths, json.identitySlots(slots), json.signalSlots(slots))
 	d.wants = [...]*want{NoEnvelope: paths, CloudEvents: cloudEventWant(paths), Debezium: debeziumWant(paths)}
 	return d, nil
 }

@@ -50,12 +50,34 @@ func NewJSON(contracts []*schemas.Contract, opts Options) (*JSON, error) {
 	}
 	d.paths = paths.top
 	d.walker = walker{
-		values:   newValues(paths.slots, d.identitySlots(paths.slots)),
+		values:   newValues(paths.slots, d.comparedSlots(paths.slots)),
 		nodes:    paths.nodes(),
 		maxDepth: opts.MaxDepth,
 		learned:  newHabits(),
 	}
 	return d, nil
+}
+
+// comparedSlots marks the slots that an identity field or a signal is taken from.
+func (d *JSON) comparedSlots(slots int) []bool {
+	marks := d.identitySlots(slots)
+	for s, signal := range d.signalSlots(slots) {
+		marks[s] = marks[s] || signal
+	}
+	return marks
+}
+
+// signalSlots marks the slots that a signal is taken from.
+func (d *JSON) signalSlots(slots int) []bool {
+	marks := make([]bool, slots)
+	for _, t := range d.tables {
+		for i := range t.signals {
+			for _, s := range t.signals[i].slots {
+				marks[s] = true
+			}
+		}
+	}
+	return marks
 }
 
 // identitySlots marks the slots that an identity field is taken from.

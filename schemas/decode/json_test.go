@@ -333,6 +333,13 @@ func TestDecodeChecks(t *testing.T) {
 }
 
 // everyType is a contract with fields of every type, and one that shares slots.
+// signalField is a field that has the text of a value.
+func signalField(paths ...string) schemas.Field {
+	f := keep("_consent_"+strings.Join(paths, "_"), schemas.JSON, paths...)
+	f.Treatment.Technique = schemas.Drop
+	return f
+}
+
 func everyType() []*schemas.Contract {
 	a := contract(nil,
 		keep("t", schemas.Text, "t", "p.t"), coerced(keep("ct", schemas.Text, "t", "x")),
@@ -345,6 +352,8 @@ func everyType() []*schemas.Contract {
 		keep("ts", schemas.Timestamp, "ts"), identity("email", schemas.Email, "", "p.email"))
 	b.Fields[5].Required = true
 	a.EventTime, b.EventTime = 5, -1
+	a.Fields = append(a.Fields, signalField("", "p", "p.q"), signalField("tt"))
+	b.Fields = append(b.Fields, signalField("t", "x"), signalField("p.u", "é", "p.p"))
 	return []*schemas.Contract{a, b}
 }
 

@@ -37,6 +37,7 @@ type edge struct {
 	target   target
 	slot     int32
 	nested   int32 // a slot that gets an object or array on the way, or none
+	opens    uint8 // where in the gap that begins
 	state    int32
 	mask     uint64 // what of the last word belongs to the gap
 	words    [longestGap / 8]uint64
@@ -147,6 +148,9 @@ func (h *habits) find(k stateKey) int32 {
 
 func newEdge(bytes []byte, g *gap, to int32) edge {
 	e := edge{length: uint8(len(bytes)), target: g.target, slot: g.slot, nested: g.nested, state: to}
+	if g.nests > 0 {
+		e.opens = uint8(g.opens - (g.end - len(bytes)))
+	}
 	var padded [longestGap]byte
 	copy(padded[:], bytes)
 	for i := range e.words {

@@ -22,6 +22,7 @@ import (
 type found struct {
 	path  string
 	value any
+	raw   string // its text
 }
 
 func pathKey(steps []string) string { return strings.Join(steps, "\x00/") }
@@ -36,14 +37,17 @@ func oracleWalk(message []byte) (list []found, object, ok bool) {
 	dec.UseNumber()
 	var walk func(path []string, dead bool)
 	walk = func(path []string, dead bool) {
+		from := dec.InputOffset()
 		tok, _ := dec.Token()
 		delim, isDelim := tok.(json.Delim)
 		if !dead && len(path) > 0 {
-			v := found{pathKey(path), tok}
+			v := found{path: pathKey(path), value: tok}
 			if isDelim {
 				v.value = struct{}{}
 			}
 			list = append(list, v)
+			at := len(list) - 1
+			defer func() { list[at].raw = strings.TrimLeft(string(message[from:dec.InputOffset()]), " \t\r\n:,") }()
 		}
 		if !isDelim {
 			return
@@ -113,6 +117,10 @@ func oracleRow(c *schemas.Contract, list []found, at int64) (cells []any, field 
 	for i := range c.Fields {
 		f := &c.Fields[i]
 		event := i == c.EventTime
+		if f.Type == schemas.JSON {
+			cells = append(cells, oracleSignal(f, list))
+			continue
+		}
 		cell, reason := oracleField(f, list, event)
 		dropped := f.Treatment.Technique == schemas.Drop && len(f.Identifiers) == 0 && !event
 		if reason == schemas.NoReason && cell == nil {
@@ -132,6 +140,49 @@ func oracleRow(c *schemas.Contract, list []found, at int64) (cells []any, field 
 		cells = append(cells, cell)
 	}
 	return cells, schemas.NoField, schemas.NoReason
+}
+
+// oracleSignal gives the text of the one value that a signal has.
+func oracleSignal(f *schemas.Field, list []found) any {
+	var values []*found
+	for _, p := range f.Paths {
+		var last *found
+		for i := range list {
+			if list[i].path != pathKey(p) {
+				continue
+			}
+			if last != nil && last.value != nil && (last.raw != list[i].raw || last.value == struct{}{}) {
+				return contradiction
+			}
+			last = &list[i]
+		}
+		if last != nil && last.value != nil {
+			values = append(values, last)
+		}
+	}
+	for _, v := range values {
+		_, isText := v.value.(string)
+		if v.value != values[0].value || !isText && v.raw != values[0].raw {
+			return contradiction
+		}
+	}
+	if len(values) == 0 {
+		return nil
+	}
+	return oracleText(values[0].raw)
+}
+
+// oracleText is the text of a value, in which a string may have its escapes or
+// not.
+type oracleText string
+
+func (want oracleText) is(got any) bool {
+	text, ok := got.(string)
+	if !ok || text == string(want) {
+		return ok
+	}
+	var a, b string
+	return json.Unmarshal([]byte(text), &a) == nil && json.Unmarshal([]byte(want), &b) == nil && a == b
 }
 
 func oracleField(f *schemas.Field, list []found, event bool) (any, schemas.Reason) {

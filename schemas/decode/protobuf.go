@@ -156,6 +156,7 @@ type protoField struct {
 	kind protoreflect.Kind
 	wire protowire.Type
 	list bool
+	raw  bool  // kept as it is, with its tags
 	slot int32 // none if only its siblings are wanted
 	// clears are the slots of the other fields of its oneof.
 	clears []int32
@@ -180,6 +181,7 @@ type protoEmit struct {
 	identity bool // of an identity field
 	list     bool
 	isMap    bool
+	whole    bool        // with all that is in it, as the protobuf module writes it
 	entries  []protoEmit // of a map
 	// below reads the message that the field holds; for an entry of a map, the
 	// entry.
@@ -205,9 +207,17 @@ func (s *protoSchema) node(m protoreflect.MessageDescriptor, w *want) *protoNode
 		return n
 	}
 	for i := range m.Fields().Len() {
-		f := m.Fields().Get(i)
+		f, whole := m.Fields().Get(i), false
 		for _, name := range names(f) {
-			if below := w.member([]byte(name)); below != nil {
+			below := w.member([]byte(name))
+			whole = whole || below != nil && below.whole
+		}
+		for _, name := range names(f) {
+			switch below := w.member([]byte(name)); {
+			case below == nil:
+			case whole && (f.IsList() || f.IsMap() || f.Message() != nil):
+				s.emitWhole(n, f, name)
+			default:
 				s.emit(n, f, name, below)
 			}
 		}
@@ -286,6 +296,15 @@ func (s *protoSchema) emit(n *protoNode, f protoreflect.FieldDescriptor, name st
 		e.enum = enumNames(f.Enum())
 	}
 	n.emits = append(n.emits, e)
+}
+
+// emitWhole plans a field with all that is in it, lists too.
+func (s *protoSchema) emitWhole(n *protoNode, f protoreflect.FieldDescriptor, name string) {
+	p := s.lookAt(n, f)
+	p.raw = true
+	n.emits = append(n.emits, protoEmit{
+		name: append(quoted(name), ':'), slot: p.slot, field: f, kind: f.Kind(), presence: true, whole: true,
+	})
 }
 
 // emitMap plans the wanted keys of a map.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"lupa/schemas"
 )
@@ -97,6 +98,8 @@ func (r *protoReader) field(f *protoField, base int, number protowire.Number, ty
 	}
 	s := &r.slots[base+int(f.slot)]
 	switch {
+	case f.raw:
+		s.bytes = append(protowire.AppendTag(s.bytes, number, typ), value...)
 	case f.list, len(f.entries) > 0, f.keyKind != 0:
 		s.set = true
 		return f.list || r.entry(f, base, value)
@@ -240,6 +243,8 @@ func (r *protoReader) absent(e *protoEmit, base int) bool {
 func (r *protoReader) emit(e *protoEmit, base int) schemas.Reason {
 	s := &r.slots[base+int(e.slot)]
 	switch {
+	case e.whole:
+		return r.whole(e.field, s.bytes)
 	case e.list:
 		r.out = append(r.out, "[]"...)
 	case e.isMap:
@@ -346,6 +351,31 @@ func (r *protoReader) joined(from int) {
 	}
 	copy(r.out[from:], inner)
 	r.out = r.out[:from+len(inner)]
+}
+
+// whole writes a field of which in has all occurrences.
+func (r *protoReader) whole(f protoreflect.FieldDescriptor, in []byte) schemas.Reason {
+	m := dynamicpb.NewMessage(f.ContainingMessage())
+	limits := proto.UnmarshalOptions{RecursionLimit: r.maxDepth, DiscardUnknown: true, AllowPartial: true}
+	if limits.Unmarshal(in, m) != nil {
+		return schemas.Malformed
+	}
+	text, err := protojson.MarshalOptions{AllowPartial: true, Resolver: r.schema.types}.Marshal(m)
+	if err != nil {
+		return schemas.Malformed
+	}
+	// It is the only member.
+	_, doc := withSlackBehind(text)
+	var o object
+	o.open(doc.a, doc.p, doc.end, 0, math.MaxInt)
+	p, more, reason := o.next()
+	if reason == schemas.NoReason && !more {
+		reason = schemas.Malformed
+	}
+	if reason == schemas.NoReason {
+		r.out = append(r.out, doc.a[p.value:p.end]...)
+	}
+	return reason
 }
 
 // ownText writes a well-known type as the protobuf module does.

@@ -13,8 +13,10 @@ import (
 // table collects the rows of one contract.
 type table struct {
 	where  []condition
-	fields []field // all but the dropped ones that may be absent
-	schema *arrow.Schema
+	fields []field // all but the dropped ones that may be absent, and signals
+	// signals are filled last: whatever they are, there is a row.
+	signals []signal
+	schema  *arrow.Schema
 	// types are those of all fields of the contract, by which the dropped
 	// ones get their columns.
 	types   []schemas.Type
@@ -56,6 +58,9 @@ func newTable(c *schemas.Contract, t *tree) (*table, error) {
 func (tb *table) plan(f *schemas.Field, index int32, event bool, t *tree) error {
 	if event && f.Type != schemas.Timestamp && f.Type != schemas.Date {
 		return fmt.Errorf("is the event time, must be a timestamp or date")
+	}
+	if f.Type == schemas.JSON {
+		return tb.planSignal(f, index, event, t)
 	}
 	identity := len(f.Identifiers) > 0
 	ignored := f.Treatment.Technique == schemas.Drop && !identity && !event
@@ -99,6 +104,9 @@ func (tb *table) reset() {
 			tb.fields[i].column.reset(tb.rows)
 		}
 	}
+	for i := range tb.signals {
+		tb.signals[i].reset(tb.rows)
+	}
 	tb.rows = 0
 	tb.message = tb.message[:0]
 }
@@ -116,6 +124,9 @@ func (tb *table) add(v *values, message int32, at int64) (int32, schemas.Reason)
 			return f.index, reason
 		}
 	}
+	for i := range tb.signals {
+		tb.signals[i].fill(v, tb.rows)
+	}
 	tb.rows++
 	tb.message = append(tb.message, message)
 	return schemas.NoField, schemas.NoReason
@@ -127,6 +138,9 @@ func (tb *table) grow() {
 		if f := &tb.fields[i]; !f.ignored {
 			f.column.grow(tb.room, f.typ)
 		}
+	}
+	for i := range tb.signals {
+		tb.signals[i].grow(tb.room)
 	}
 }
 
@@ -239,6 +253,11 @@ func (tb *table) result(arena, side, nothing *memory.Buffer) schemas.Rows {
 	for i := range tb.fields {
 		if f := &tb.fields[i]; !f.ignored {
 			columns[f.index] = f.column.array(tb.rows, f.typ, arena, side)
+		}
+	}
+	for i := range tb.signals {
+		if s := &tb.signals[i]; s.given > 0 {
+			columns[s.index] = s.array(tb.rows, arena, side)
 		}
 	}
 	for i, c := range columns {

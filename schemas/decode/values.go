@@ -15,7 +15,7 @@ const (
 	number        // a number, in the arena
 	yes           // true, in the arena
 	no            // false, in the arena
-	nested        // an object or an array
+	nested        // an object or an array, which begins at the span in the arena
 )
 
 // value is what stands in a slot, and where.
@@ -24,7 +24,7 @@ type value struct {
 	span schemas.Span
 }
 
-// repeat is a value of an identity slot that came before another one.
+// repeat is a value of a compared slot that came before another one.
 type repeat struct {
 	slot int32
 	value
@@ -35,20 +35,21 @@ type repeat struct {
 type values struct {
 	kinds []kind
 	spans []schemas.Span
-	// identity marks the slots of identity fields, whose repeats are kept.
-	identity []bool
+	// compared marks the slots of identity fields and signals, whose repeats are
+	// kept.
+	compared []bool
 	repeats  []repeat
 	arena    []byte
 	side     []byte
 }
 
-func newValues(slots int, identity []bool) values {
+func newValues(slots int, compared []bool) values {
 	// Two slots more than there are paths, for repeats: one is compared with
 	// what was picked before, which may be another.
 	return values{
 		kinds:    make([]kind, slots+2),
 		spans:    make([]schemas.Span, slots+2),
-		identity: append(identity, false, false),
+		compared: append(compared, false, false),
 	}
 }
 
@@ -70,7 +71,7 @@ func (v *values) put(slot int32, k kind, from, to int) {
 // repeated keeps the value that is about to be overwritten, if it matters.
 func (v *values) repeated(slot int32, k kind, span schemas.Span) {
 	old := v.at(slot)
-	if !v.identity[slot] || old.kind == null {
+	if !v.compared[slot] || old.kind == null {
 		return
 	}
 	if old.kind == k && k != nested && string(v.raw(old.span)) == string(v.raw(span)) {

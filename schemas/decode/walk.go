@@ -22,8 +22,9 @@ type gap struct {
 	target target
 	slot   int32 // of the scalar, or none
 	// nested is the last slot into which an object or array was put on the
-	// way, and nests how many there were.
+	// way, opens where that begins, and nests how many there were.
 	nested int32
+	opens  int
 	nests  int
 }
 
@@ -64,7 +65,7 @@ func (w *walker) walk(p, end int) (object bool, reason schemas.Reason) {
 		var to target
 		if e := w.learned.match(state, a, p, end); e != nil {
 			if e.nested != none {
-				w.put(e.nested, nested, p, p)
+				w.put(e.nested, nested, p+int(e.opens), p+int(e.opens))
 			}
 			p += int(e.length)
 			slot, to, state = e.slot, e.target, e.state
@@ -152,7 +153,7 @@ func (w *walker) gap(p, end int, start bool) schemas.Reason {
 		}
 		if m.slot != none {
 			w.put(m.slot, nested, p, p)
-			g.nested = m.slot
+			g.nested, g.opens = m.slot, p
 			g.nests++
 		}
 		if w.depth() == w.maxDepth {

@@ -7,14 +7,30 @@ type want struct {
 	rest  *want // of the members that are not in below
 	// identity says that an identity field is taken from it.
 	identity bool
+	// whole says that it is taken with all that is in it, arrays too.
+	whole bool
 }
 
-// wanted are the paths of the contracts; identity marks the slots of identity
-// fields.
-func wanted(b *branch, identity []bool) *want {
-	w := &want{below: make(map[string]*want, len(b.below)), identity: b.slot != none && identity[b.slot]}
+// wanted are the paths of the contracts; identity and signal mark the slots of
+// identity fields and of signals.
+func wanted(b *branch, identity, signal []bool) *want {
+	whole := everything()
+	whole.whole = true
+	return wantedOf(b, identity, signal, nil, whole)
+}
+
+// wantedOf is wanted for what is below a branch; rest is what is wanted of the
+// members of signals, and nil where the branch is in none.
+func wantedOf(b *branch, identity, signal []bool, rest, whole *want) *want {
+	if b.slot != none && signal[b.slot] {
+		rest = whole
+	}
+	w := &want{
+		below: make(map[string]*want, len(b.below)), rest: rest, whole: rest != nil,
+		identity: b.slot != none && identity[b.slot],
+	}
 	for name, next := range b.below {
-		w.below[name] = wanted(next, identity)
+		w.below[name] = wantedOf(next, identity, signal, rest, whole)
 	}
 	return w
 }
