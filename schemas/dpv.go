@@ -17,32 +17,41 @@ func dpvTerm(name string) (term string, isTerm bool) {
 }
 
 // stateVerb gives the verb of a DPV consent status. States in which nobody has
-// said anything are known and have no verb.
-func stateVerb(state string) (verb Verb, known bool) {
+// said anything are known and have no verb; of a grant that was requested
+// pending is true.
+func stateVerb(state string) (verb Verb, pending, known bool) {
 	state, _ = dpvTerm(state)
 	switch state {
 	case "ConsentGiven", "RenewedConsentGiven":
-		return Grant, true
+		return Grant, false, true
+	case "ConsentRequested":
+		return Grant, true, true
 	case "ConsentRefused":
-		return Refuse, true
-	case "ConsentWithdrawn", "ConsentRevoked", "ConsentInvalidated", "ConsentExpired":
-		return Withdraw, true
-	case "ConsentUnknown", "ConsentRequested", "ConsentRequestDeferred":
-		return NoVerb, true
+		return Refuse, false, true
+	case "ConsentWithdrawn", "ConsentRevoked", "ConsentInvalidated":
+		return Withdraw, false, true
+	case "ConsentExpired":
+		return Expire, false, true
+	case "ConsentUnknown", "ConsentRequestDeferred":
+		return NoVerb, false, true
 	}
-	return NoVerb, false
+	return NoVerb, false, false
 }
 
-// verbState is the status that stands for a verb, or "" when DPV has none.
-func verbState(v Verb) string {
-	switch v {
-	case Grant:
+// recordState is the status of a record, or "" when DPV has none.
+func recordState(r *Record) string {
+	switch {
+	case r.Pending && r.Verb.grants():
+		return "ConsentRequested"
+	case r.Verb == Grant:
 		return "ConsentGiven"
-	case Refuse:
+	case r.Verb == Refuse:
 		return "ConsentRefused"
-	case Withdraw:
+	case r.Verb == Withdraw:
 		return "ConsentWithdrawn"
-	case NoVerb:
+	case r.Verb == Expire:
+		return "ConsentExpired"
+	case r.Verb == NoVerb:
 		return "ConsentUnknown"
 	}
 	return ""
@@ -112,12 +121,14 @@ func deniedPurpose(name string) (p Purpose, every bool) {
 // bareName leaves out what only tells spellings of a name apart.
 func bareName(name string) string {
 	return strings.Map(func(r rune) rune {
-		if r == '_' || r == '-' || unicode.IsSpace(r) {
+		if isSpelling(r) {
 			return -1
 		}
 		return unicode.ToLower(r)
 	}, name)
 }
+
+func isSpelling(r rune) bool { return r == '_' || r == '-' || unicode.IsSpace(r) }
 
 // dpvPurposes are the DPV terms that are known here.
 var dpvPurposes = [...]struct {

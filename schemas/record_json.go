@@ -1,30 +1,43 @@
 package schemas
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// ParseRecord reads a ledger record from JSON, as FORMAT.md describes it. An
-// error names the member that is wrong and never shows its value. With an
-// error the record has no verb; its principal is set if it could be read, and
-// its purpose too, or else Every: so a reader can deny what it does not
-// understand.
+// ParseRecord is RecordReader.Parse with the default vocabulary, for whoever
+// reads few records.
 func ParseRecord(data []byte) (Record, error) {
+	p := RecordReader{vocabulary: DefaultVocabulary()}
+	return p.Parse(data)
+}
+
+// Parse reads a ledger record from JSON, as FORMAT.md describes it. An error
+// names the member that is wrong and never shows its value. With an error the
+// record has no verb; its principal is set if it could be read, and its purpose
+// too, or else Every: so a reader can deny what it does not understand.
+func (p *RecordReader) Parse(data []byte) (Record, error) {
+	r, _, err := p.parse(data)
+	return r, err
+}
+
+// parse also reports whether a record that is wrong has a verb that is about
+// more than a purpose, whatever else it names.
+func (p *RecordReader) parse(data []byte) (r Record, whole bool, err error) {
 	s := recordScanner{data: data}
 	if err := s.scan(); err != nil {
-		return Record{}, err
+		return Record{}, false, err
 	}
 	m := &s.members
-	r, err := m.record()
-	if err != nil {
-		r.Verb, r.Proven = NoVerb, false
-		r.Purpose, r.Every = m.denied()
+	if r, err = p.record(m); err == nil {
+		return r, false, nil
 	}
-	return r, err
+	r = Record{Principal: r.Principal, Token: r.Token, Time: r.Time, Version: r.Version}
+	whole = m.whole()
+	r.Purpose, r.Every = p.denied(m, whole)
+	return r, whole, err
 }
 
 // The spellings of schema_version.
@@ -35,17 +48,17 @@ const (
 
 // record makes the record. The principal comes first, so that it is set when
 // anything else is wrong.
-func (m *recordMembers) record() (r Record, err error) {
+func (p *RecordReader) record(m *recordMembers) (r Record, err error) {
 	if r.Principal, r.Token, err = m.principalOf(thePrincipal); err != nil {
 		return r, err
 	}
 	if err := m.checkHeader(); err != nil {
 		return r, err
 	}
-	if r.Verb, err = m.verbOf(); err != nil {
+	if r.Verb, r.Pending, err = m.verbOf(); err != nil {
 		return r, err
 	}
-	if r.Purpose, r.Every, err = m.purposeOf(r.Verb); err != nil {
+	if r.Purpose, r.Every, err = p.purposeOf(m, r.Verb); err != nil {
 		return r, err
 	}
 	if r.Version, err = m.integer(theSequence); err != nil {
@@ -53,20 +66,26 @@ func (m *recordMembers) record() (r Record, err error) {
 	}
 	if m[theTime] != nil {
 		r.Time, err = m.microseconds(theTime)
-	} else if r.Verb != Grant {
+	} else if !r.Verb.grants() {
 		err = theTime.fault("is missing")
+	}
+	switch {
+	case err != nil:
+	case r.Verb == Link || r.Verb == Unlink:
+		err = m.setOther(&r)
+	default:
+		err = p.evidence(m, &r)
 	}
 	if err != nil {
 		return r, err
 	}
-	if r.Verb == Link {
-		err = m.setOther(&r)
-		return r, err
-	}
-	given := r.Time
-	proven, err := m.proven(&given)
-	if proven && r.Verb == Grant {
-		r.Proven, r.Time = true, given
+	switch r.Verb {
+	case Grant, GuardianGrant:
+		err = m.validity(&r)
+	case Retain:
+		err = p.duty(m, &r)
+	case Born:
+		err = p.birth(m, &r)
 	}
 	return r, err
 }
@@ -92,128 +111,102 @@ func (m *recordMembers) setOther(r *Record) (err error) {
 	if r.Other == r.Principal && r.OtherToken == r.Token {
 		return theLinked.fault("must not be pii_principal_id")
 	}
-	return nil
+	if r.Verb == Link {
+		r.Shared, err = m.boolean(theShared)
+	}
+	return err
 }
 
-// verbOf gives the verb that event_state and verb agree on.
-func (m *recordMembers) verbOf() (Verb, error) {
+// verbOf gives the verb that event_state and verb agree on. pending is that it
+// was asked for and not said yet.
+func (m *recordMembers) verbOf() (verb Verb, pending bool, err error) {
 	state, err := m.text(theState)
 	if err != nil {
-		return NoVerb, err
+		return NoVerb, false, err
 	}
 	name, err := m.text(theVerb)
 	if err != nil {
-		return NoVerb, err
+		return NoVerb, false, err
 	}
 	if len(state) == 0 && len(name) == 0 {
-		return NoVerb, theState.fault("is missing, and so is verb")
+		return NoVerb, false, theState.fault("is missing, and so is verb")
 	}
-	stated, known := stateVerb(string(state))
+	stated, pending, known := stateVerb(string(state))
 	if len(state) > 0 && !known {
-		return NoVerb, theState.fault("is not a DPV consent status")
+		return NoVerb, false, theState.fault("is not a DPV consent status")
 	}
 	if len(name) == 0 {
-		return stated, nil
+		return stated, pending, nil
 	}
-	verb, known := ParseVerb(string(name))
+	verb, known = ParseVerb(string(name))
 	switch {
-	case !known:
-		return NoVerb, theVerb.fault("must be one of " + strings.Join(VerbNames(), ", "))
-	case len(state) > 0 && stated != verb:
-		return NoVerb, theVerb.fault("does not agree with event_state")
+	case !known || verb == NoVerb:
+		return NoVerb, false, theVerb.fault("must be one of " + strings.Join(VerbNames(), ", "))
+	case len(state) > 0 && !agrees(stated, verb):
+		return NoVerb, false, theVerb.fault("does not agree with event_state")
 	}
-	return verb, nil
+	return verb, pending, nil
 }
 
-func (m *recordMembers) purposeOf(verb Verb) (p Purpose, every bool, err error) {
+// agrees reports whether a verb may stand beside a status that means another: a
+// guardian's consent has the status of consent.
+func agrees(stated, verb Verb) bool {
+	switch verb {
+	case GuardianGrant:
+		return stated == Grant
+	case GuardianWithdraw:
+		return stated == Withdraw || stated == Refuse
+	}
+	return stated == verb
+}
+
+func (p *RecordReader) purposeOf(m *recordMembers, verb Verb) (purpose Purpose, every bool, err error) {
 	name, err := m.text(thePurpose)
 	switch {
 	case err != nil:
 		return NoPurpose, false, err
 	case verb == Erase:
 		return NoPurpose, true, nil
-	case verb == Link:
+	case !verb.hasPurpose():
 		return NoPurpose, false, nil
+	case len(name) == 0 && verb == Object:
+		return NoPurpose, true, nil
 	case len(name) == 0:
 		return NoPurpose, false, thePurpose.fault("is missing")
-	case verb != Grant:
-		p, every = deniedPurpose(string(name))
-		return p, every, nil
+	case verb == Object:
+		purpose, every = p.vocabulary.Objected(string(name))
+		return purpose, every, nil
+	case !verb.grants():
+		purpose, every = p.vocabulary.Denied(string(name))
+		return purpose, every, nil
 	case string(name) == anyPurpose:
 		return NoPurpose, false, thePurpose.fault("a grant is for one purpose, not for all")
 	}
-	return grantedPurpose(string(name)), false, nil
+	return p.vocabulary.Granted(string(name)), false, nil
 }
 
-// denied gives the purpose of a record that could not be read whole. An erasure
-// is for every purpose and a link has none, whatever else such a record names.
-func (m *recordMembers) denied() (p Purpose, every bool) {
-	verb, err := m.text(theVerb)
-	if err != nil || string(verb) == Erase.String() || string(verb) == Link.String() {
-		return NoPurpose, true
+// whole reports whether the verb, if it can be read, is about more than the
+// purpose that a record names. A verb that is no text may be.
+func (m *recordMembers) whole() bool {
+	name, err := m.text(theVerb)
+	if err != nil {
+		return true
 	}
+	verb, known := ParseVerb(string(name))
+	return known && (verb != NoVerb && !verb.hasPurpose() || verb == GuardianGrant || verb == GuardianWithdraw)
+}
+
+// denied gives the purpose of a record that could not be read: every one,
+// unless it names another.
+func (p *RecordReader) denied(m *recordMembers, whole bool) (purpose Purpose, every bool) {
 	name, err := m.text(thePurpose)
-	if err != nil || len(name) == 0 {
+	if whole || err != nil || len(name) == 0 {
 		return NoPurpose, true
 	}
-	return deniedPurpose(string(name))
-}
-
-// proven reports whether the evidence of a grant is complete. A double opt-in
-// is given when it is confirmed, not when it was asked for.
-func (m *recordMembers) proven(given *int64) (bool, error) {
-	method, err := m.text(theMethod)
-	if err != nil {
-		return false, err
+	if verb, _ := m.text(theVerb); string(verb) == Object.String() {
+		return p.vocabulary.Objected(string(name))
 	}
-	notice, err := m.text(theNotice)
-	if err != nil {
-		return false, err
-	}
-	consentType, err := m.text(theType)
-	if err != nil {
-		return false, err
-	}
-	if err := m.checkObject(theSource); err != nil {
-		return false, err
-	}
-	system, err := m.text(theSystem)
-	if err != nil {
-		return false, err
-	}
-	if err := m.checkObject(theEvidence); err != nil {
-		return false, err
-	}
-	for _, part := range [...][]byte{method, notice, system} {
-		if len(bytes.TrimSpace(part)) == 0 {
-			return false, nil
-		}
-	}
-	if m[theTime] == nil || !validConsentType(string(consentType)) {
-		return false, nil
-	}
-	if m[theValidity] != nil {
-		// Nothing here ends a grant when its time is up, so one that says it
-		// ends must not be taken for one that goes on.
-		return false, nil
-	}
-	if bareName(string(method)) == "doubleoptin" {
-		// A confirmation that cannot be read is none.
-		confirmed, err := m.microseconds(theConfirmation)
-		if err == nil {
-			*given = max(*given, confirmed)
-		}
-		return err == nil, nil
-	}
-	return true, nil
-}
-
-// checkObject makes sure that a member is an object or absent.
-func (m *recordMembers) checkObject(which recordMember) error {
-	if value := m[which]; value != nil && value[0] != '{' {
-		return which.fault("must be an object")
-	}
-	return nil
+	return p.vocabulary.Denied(string(name))
 }
 
 func (m *recordMembers) principalOf(which recordMember) (Subject, Token, error) {
@@ -265,6 +258,14 @@ func (m *recordMembers) integer(which recordMember) (int64, error) {
 	return n, nil
 }
 
+func (m *recordMembers) boolean(which recordMember) (bool, error) {
+	value := m[which]
+	if value != nil && value[0] != 't' && value[0] != 'f' {
+		return false, which.fault("must be true or false")
+	}
+	return value != nil && value[0] == 't', nil
+}
+
 func (m *recordMembers) microseconds(which recordMember) (int64, error) {
 	s, err := m.text(which)
 	if err != nil {
@@ -279,48 +280,4 @@ func (m *recordMembers) microseconds(which recordMember) (int64, error) {
 		return 0, which.fault("must be in the years 0 to 9999 UTC")
 	}
 	return t.UnixMicro(), nil
-}
-
-// AppendRecord appends r as JSON, such that ParseRecord gives r. What r does
-// not hold is filled in: a proven grant gets stand-in evidence. It is for
-// tests, demonstrations and generators of ledgers.
-//
-// r must be a record that can be in a ledger: with a principal, a time in the
-// years 0 to 9999, an erasure for every purpose, a link with another principal
-// and no purpose, a grant for one purpose, and proof on nothing but a grant.
-func AppendRecord(dst []byte, r Record) []byte {
-	dst = append(dst, `{"schema_version":"`+schemaVersionGDPR+`","pii_principal_id":`...)
-	dst = appendQuoted(dst, principalText(r.Principal, r.Token))
-	if r.Verb == Link {
-		dst = append(dst, `,"linked_principal_id":`...)
-		dst = appendQuoted(dst, principalText(r.Other, r.OtherToken))
-	} else {
-		dst = append(dst, `,"purpose":`...)
-		dst = appendQuoted(dst, purposeText(r))
-	}
-	if state := verbState(r.Verb); state != "" {
-		dst = append(dst, `,"event_state":`...)
-		dst = appendQuoted(dst, state)
-	} else {
-		dst = append(dst, `,"verb":`...)
-		dst = appendQuoted(dst, r.Verb.String())
-	}
-	dst = append(dst, `,"event_time":"`...)
-	dst = time.UnixMicro(r.Time).UTC().AppendFormat(dst, "2006-01-02T15:04:05.999999Z07:00")
-	dst = append(dst, `","sequence":`...)
-	dst = strconv.AppendInt(dst, r.Version, 10)
-	if r.Proven {
-		dst = append(dst, `,"event_type":"ExpressedConsent","privacy_notice":"notice-1","collection_method":"web_form","source":{"system":"preference_centre"}`...)
-	}
-	return append(dst, '}')
-}
-
-func purposeText(r Record) string {
-	switch {
-	case r.Every:
-		return anyPurpose
-	case r.Purpose == NoPurpose:
-		return unknownPurpose
-	}
-	return r.Purpose.String()
 }

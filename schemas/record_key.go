@@ -9,10 +9,14 @@ import (
 	"unicode/utf8"
 )
 
-// The slots of keys that are not about a purpose.
+// The slots of keys that are not about what a subject says of a purpose.
 const (
-	eraseSlot = "erase"
-	linkSlot  = "link:"
+	eraseSlot    = "erase"
+	restrictSlot = "restriction"
+	bornSlot     = "born"
+	linkSlot     = "link:"
+	retainSlot   = "retain:"
+	guardianSlot = "guardian:"
 )
 
 // AppendRecordKey appends the Kafka key of r, as FORMAT.md describes it.
@@ -23,20 +27,35 @@ func AppendRecordKey(dst []byte, r Record) []byte {
 	switch r.Verb {
 	case Erase:
 		return append(dst, eraseSlot...)
-	case Link:
+	case Restrict, Lift:
+		return append(dst, restrictSlot...)
+	case Born:
+		return append(dst, bornSlot...)
+	case Link, Unlink:
 		dst = append(dst, linkSlot...)
 		return appendKeyPart(dst, principalText(r.Other, r.OtherToken))
+	case Retain:
+		dst = append(dst, retainSlot...)
+		return appendKeyPart(dst, r.Terms.Fields)
+	case GuardianGrant, GuardianWithdraw:
+		dst = append(dst, guardianSlot...)
 	}
-	return append(dst, purposeText(r)...)
+	return appendKeyPart(dst, purposeText(r))
 }
 
-// ParseRecordKey reads what the key of a ledger record says of it: the
-// principal, the purpose or every purpose, and for the keys that only erasures
-// and links have, the verb and the other principal. Time, version and proof
-// are not in a key. It lets a reader say whom a tombstone or a value that
-// cannot be read is about; neither permits anything, and neither undoes an
-// erasure or a link. An error never shows the key.
+// ParseRecordKey is RecordReader.ParseKey with the default vocabulary.
 func ParseRecordKey(key []byte) (Record, error) {
+	p := RecordReader{vocabulary: DefaultVocabulary()}
+	return p.ParseKey(key)
+}
+
+// ParseKey reads what the key of a ledger record says of it: the principal, the
+// purpose or every purpose, and for the keys that other records do not have,
+// the verb: Restrict for a restriction that may be lifted, Link for a link that
+// may be undone, GuardianWithdraw for what a guardian says. Time, version and
+// proof are not in a key. It lets a reader say whom a tombstone or a value that
+// cannot be read is about. An error never shows the key.
+func (p *RecordReader) ParseKey(key []byte) (Record, error) {
 	if !utf8.Valid(key) {
 		return Record{}, errors.New("the record key is not UTF-8")
 	}
@@ -49,22 +68,52 @@ func ParseRecordKey(key []byte) (Record, error) {
 	if r.Principal, r.Token, err = parseKeyPart(string(head)); err != nil {
 		return Record{}, fmt.Errorf("the record key's principal: %w", err)
 	}
-	if other, found := strings.CutPrefix(string(slot), linkSlot); found {
+	if err := p.setSlot(&r, string(slot)); err != nil {
+		return Record{}, err
+	}
+	return r, nil
+}
+
+// setSlot reads what stands behind the principal. What is none of ours is a
+// purpose that is not known.
+func (p *RecordReader) setSlot(r *Record, slot string) (err error) {
+	switch slot {
+	case eraseSlot:
+		r.Verb, r.Every = Erase, true
+		return nil
+	case restrictSlot:
+		r.Verb = Restrict
+		return nil
+	case bornSlot:
+		r.Verb = Born
+		return nil
+	}
+	if other, found := strings.CutPrefix(slot, linkSlot); found {
 		r.Verb = Link
 		if r.Other, r.OtherToken, err = parseKeyPart(other); err != nil {
-			return Record{}, fmt.Errorf("the record key's other principal: %w", err)
+			return fmt.Errorf("the record key's other principal: %w", err)
 		}
 		if r.Other == r.Principal && r.OtherToken == r.Token {
-			return Record{}, errors.New("the record key links a principal to itself")
+			return errors.New("the record key links a principal to itself")
 		}
-		return r, nil
+		return nil
 	}
-	if string(slot) == eraseSlot {
-		r.Verb, r.Every = Erase, true
-		return r, nil
+	if fields, found := strings.CutPrefix(slot, retainSlot); found {
+		r.Verb = Retain
+		if text, err := unescapeKeyPart(fields); err == nil {
+			r.Terms.Fields, _ = fieldList(strings.Split(text, ","))
+		}
+		return nil
 	}
-	r.Purpose, r.Every = deniedPurpose(string(slot))
-	return r, nil
+	purpose, guardian := strings.CutPrefix(slot, guardianSlot)
+	if guardian {
+		r.Verb = GuardianWithdraw
+	}
+	if text, err := unescapeKeyPart(purpose); err == nil {
+		purpose = text
+	}
+	r.Purpose, r.Every = p.vocabulary.Denied(purpose)
+	return nil
 }
 
 // appendKeyPart escapes what would end a part of a key.
@@ -82,7 +131,11 @@ func appendKeyPart(dst []byte, part string) []byte {
 	return dst
 }
 
-func parseKeyPart(part string) (Subject, Token, error) {
+// unescapeKeyPart is the inverse of appendKeyPart.
+func unescapeKeyPart(part string) (string, error) {
+	if strings.IndexByte(part, '%') < 0 {
+		return part, nil
+	}
 	var b strings.Builder
 	for rest := part; ; {
 		before, after, found := strings.Cut(rest, "%")
@@ -91,19 +144,29 @@ func parseKeyPart(part string) (Subject, Token, error) {
 			break
 		}
 		if len(after) < 2 {
-			return Subject{}, Token{}, errors.New("has a % without two hexadecimal digits")
+			return "", errBadEscape
 		}
 		c, err := hex.DecodeString(after[:2])
 		if err != nil {
-			return Subject{}, Token{}, errors.New("has a % without two hexadecimal digits")
+			return "", errBadEscape
 		}
 		b.Write(c)
 		rest = after[2:]
 	}
 	if !utf8.ValidString(b.String()) {
-		return Subject{}, Token{}, errNotUnicode
+		return "", errNotUnicode
 	}
-	return parsePrincipal(b.String())
+	return b.String(), nil
+}
+
+var errBadEscape = errors.New("has a % without two hexadecimal digits")
+
+func parseKeyPart(part string) (Subject, Token, error) {
+	text, err := unescapeKeyPart(part)
+	if err != nil {
+		return Subject{}, Token{}, err
+	}
+	return parsePrincipal(text)
 }
 
 // ledgerPrefix marks a principal that is a token already.

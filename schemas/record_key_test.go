@@ -17,6 +17,12 @@ func TestRecordKey(t *testing.T) {
 		{"user_id:a%7Cb%25c|unknown", Record{Principal: subject}},
 		{"user_id:a%7Cb%25c|erase", Record{Verb: Erase, Principal: subject, Every: true}},
 		{"user_id:a%7Cb%25c|link:anonymous_id:x%7Cy", Record{Verb: Link, Principal: subject, Other: other}},
+		{"user_id:a%7Cb%25c|restriction", Record{Verb: Restrict, Principal: subject}},
+		{"user_id:a%7Cb%25c|born", Record{Verb: Born, Principal: subject}},
+		{"user_id:a%7Cb%25c|retain:order_id,vat_id", Record{Verb: Retain, Principal: subject, Terms: Terms{Fields: "order_id,vat_id"}}},
+		{"user_id:a%7Cb%25c|guardian:analytics", Record{Verb: GuardianWithdraw, Principal: subject, Purpose: Analytics}},
+		{"user_id:a%7Cb%25c|guardian:*", Record{Verb: GuardianWithdraw, Principal: subject, Every: true}},
+		{"user_id:a%7Cb%25c|guardian:unknown", Record{Verb: GuardianWithdraw, Principal: subject}},
 		{"ledger:01020304-0506-8708-890a-0b0c0d0e0f10|profiling", Record{Token: testToken, Purpose: Profiling}},
 	} {
 		got, err := ParseRecordKey([]byte(c.key))
@@ -31,12 +37,18 @@ func TestRecordKey(t *testing.T) {
 
 func TestRecordKeyOfOthers(t *testing.T) {
 	for key, want := range map[string]Record{
-		"user_id:%61%7c|analytics":                                   {Principal: NewSubject(UserID, "a|"), Purpose: Analytics},
-		"user_id:1|newsletter":                                       {Principal: NewSubject(UserID, "1")},
-		"user_id:1|dpv:Profiling":                                    {Principal: NewSubject(UserID, "1"), Purpose: Profiling},
-		"user_id:1|dpv:Marketing":                                    {Principal: NewSubject(UserID, "1"), Every: true},
-		"email:a@b.example:c|erase":                                  {Verb: Erase, Principal: NewSubject(Email, "a@b.example:c"), Every: true},
-		"phone:+358 40 123|":                                         {Principal: NewSubject(Phone, "+358 40 123")},
+		"user_id:%61%7c|analytics":           {Principal: NewSubject(UserID, "a|"), Purpose: Analytics},
+		"user_id:1|newsletter":               {Principal: NewSubject(UserID, "1")},
+		"user_id:1|dpv:Profiling":            {Principal: NewSubject(UserID, "1"), Purpose: Profiling},
+		"user_id:1|dpv:Marketing":            {Principal: NewSubject(UserID, "1"), Every: true},
+		"email:a@b.example:c|erase":          {Verb: Erase, Principal: NewSubject(Email, "a@b.example:c"), Every: true},
+		"phone:+358 40 123|":                 {Principal: NewSubject(Phone, "+358 40 123")},
+		"user_id:1|retain:vat%5Fid,order_id": {Verb: Retain, Principal: NewSubject(UserID, "1"), Terms: Terms{Fields: "order_id,vat_id"}},
+		"user_id:1|retain:":                  {Verb: Retain, Principal: NewSubject(UserID, "1")},
+		"user_id:1|retain:Vat":               {Verb: Retain, Principal: NewSubject(UserID, "1")},
+		"user_id:1|guardian:dpv:Profiling":   {Verb: GuardianWithdraw, Principal: NewSubject(UserID, "1"), Purpose: Profiling},
+		"user_id:1|analy%74ics":              {Principal: NewSubject(UserID, "1"), Purpose: Analytics},
+		"user_id:1|%zz":                      {Principal: NewSubject(UserID, "1")},
 		"user_id:1|link:ledger:09000000-0000-8000-8000-000000000000": {Verb: Link, Principal: NewSubject(UserID, "1"), OtherToken: Token{9, 6: 0x80, 8: 0x80}},
 	} {
 		if got, err := ParseRecordKey([]byte(key)); err != nil || got != want {
@@ -56,6 +68,12 @@ func TestRecordKeySlots(t *testing.T) {
 		{Verb: Link, Other: NewSubject(UserID, "2")},
 		{Verb: Grant, Purpose: Analytics},
 		{Verb: Refuse},
+		{Verb: Restrict},
+		{Verb: Born},
+		{Verb: Retain, Terms: Terms{Fields: "a"}},
+		{Verb: Retain, Terms: Terms{Fields: "a,b"}},
+		{Verb: GuardianGrant, Purpose: Analytics},
+		{Verb: GuardianWithdraw, Every: true},
 	} {
 		r.Principal = NewSubject(Email, "a@b.example")
 		key := string(AppendRecordKey(nil, r))
@@ -68,6 +86,13 @@ func TestRecordKeySlots(t *testing.T) {
 	b := AppendRecordKey(nil, Record{Verb: Withdraw, Principal: NewSubject(UserID, "1"), Purpose: Analytics})
 	if string(a) != string(b) {
 		t.Error("a grant and its withdrawal have different keys")
+	}
+	for _, pair := range [...][2]Verb{{Restrict, Lift}, {Link, Unlink}, {GuardianGrant, GuardianWithdraw}} {
+		a = AppendRecordKey(nil, Record{Verb: pair[0], Principal: NewSubject(UserID, "1"), Other: NewSubject(UserID, "2"), Purpose: Analytics})
+		b = AppendRecordKey(nil, Record{Verb: pair[1], Principal: NewSubject(UserID, "1"), Other: NewSubject(UserID, "2"), Purpose: Analytics})
+		if string(a) != string(b) {
+			t.Errorf("%s and %s have different keys", pair[0], pair[1])
+		}
 	}
 }
 
@@ -100,7 +125,7 @@ func TestRecordKeyErrors(t *testing.T) {
 // FuzzParseRecordKey: what parses is read back the same from what
 // AppendRecordKey writes.
 func FuzzParseRecordKey(f *testing.F) {
-	for _, seed := range []string{"user_id:1|analytics", "email:a%7C|*", "phone:1|erase", "device_id:1|link:user_id:2", "ledger:01020304-0506-8708-890a-0b0c0d0e0f10|x", "|", "%"} {
+	for _, seed := range []string{"user_id:1|analytics", "email:a%7C|*", "phone:1|erase", "device_id:1|link:user_id:2", "user_id:1|retain:a,b", "user_id:1|guardian:*", "user_id:1|born", "user_id:1|restriction", "ledger:01020304-0506-8708-890a-0b0c0d0e0f10|x", "|", "%"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, key []byte) {

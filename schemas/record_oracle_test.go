@@ -21,7 +21,7 @@ func oracleRecord(data []byte) (Record, error) {
 	m.read(object)
 	r, err := m.record()
 	if err != nil {
-		r.Verb, r.Proven = NoVerb, false
+		r = Record{Principal: r.Principal, Token: r.Token, Time: r.Time, Version: r.Version}
 		r.Purpose, r.Every = m.denied()
 	}
 	return r, err
@@ -34,6 +34,9 @@ type oracleMembers struct {
 	state, verb, eventTime, sequence                    []byte
 	collectionMethod, privacyNotice, eventType          []byte
 	source, system, evidence, confirmedAt, validity     []byte
+	validityEnd, language, basis, processing            []byte
+	storage, restrictions, fields, until                []byte
+	birthDate, birthYear, country, shared               []byte
 }
 
 func (m *oracleMembers) read(object oracleObject) {
@@ -62,6 +65,30 @@ func (m *oracleMembers) read(object oracleObject) {
 			m.sequence = value
 		case "validity_duration":
 			m.validity = value
+		case "validity_end":
+			m.validityEnd = value
+		case "language":
+			m.language = value
+		case "lawful_basis":
+			m.basis = value
+		case "processing_id":
+			m.processing = value
+		case "storage_locations":
+			m.storage = value
+		case "geographic_restrictions":
+			m.restrictions = value
+		case "retained_fields":
+			m.fields = value
+		case "until":
+			m.until = value
+		case "birth_date":
+			m.birthDate = value
+		case "birth_year":
+			m.birthYear = value
+		case "country":
+			m.country = value
+		case "shared":
+			m.shared = value
 		case "collection_method":
 			m.collectionMethod = value
 		case "privacy_notice":
@@ -101,7 +128,7 @@ func (m *oracleMembers) record() (r Record, err error) {
 	if err := m.checkHeader(); err != nil {
 		return r, err
 	}
-	if r.Verb, err = m.verbOf(); err != nil {
+	if r.Verb, r.Pending, err = m.verbOf(); err != nil {
 		return r, err
 	}
 	if r.Purpose, r.Every, err = m.purposeOf(r.Verb); err != nil {
@@ -110,22 +137,32 @@ func (m *oracleMembers) record() (r Record, err error) {
 	if r.Version, err = oracleInteger("sequence", m.sequence); err != nil {
 		return r, err
 	}
+	grant := r.Verb == Grant || r.Verb == GuardianGrant
 	if m.eventTime != nil {
 		r.Time, err = oracleMicroseconds("event_time", m.eventTime)
-	} else if r.Verb != Grant {
+	} else if !grant {
 		err = errors.New("event_time: is missing")
 	}
 	if err != nil {
 		return r, err
 	}
-	if r.Verb == Link {
+	if r.Verb == Link || r.Verb == Unlink {
 		err = m.setOther(&r)
 		return r, err
 	}
-	confirmed := r
-	proven, err := m.proven(&confirmed)
-	if proven && r.Verb == Grant {
-		r.Proven, r.Time = true, confirmed.Time
+	if err := m.terms(&r); err != nil {
+		return r, err
+	}
+	switch {
+	case grant:
+		if err := m.proven(&r); err != nil {
+			return r, err
+		}
+		err = m.ends(&r)
+	case r.Verb == Retain:
+		err = m.retained(&r)
+	case r.Verb == Born:
+		err = m.born(&r)
 	}
 	return r, err
 }
@@ -148,112 +185,93 @@ func (m *oracleMembers) setOther(r *Record) (err error) {
 	if r.Other == r.Principal && r.OtherToken == r.Token {
 		return errors.New("linked_principal_id: must not be pii_principal_id")
 	}
+	if r.Verb == Link && m.shared != nil {
+		if r.Shared = string(m.shared) == "true"; !r.Shared && string(m.shared) != "false" {
+			return errors.New("shared: must be true or false")
+		}
+	}
 	return nil
 }
 
 // verbOf gives the verb that event_state and verb agree on.
-func (m *oracleMembers) verbOf() (Verb, error) {
+func (m *oracleMembers) verbOf() (verb Verb, pending bool, err error) {
 	state, err := oracleText("event_state", m.state)
 	if err != nil {
-		return NoVerb, err
+		return NoVerb, false, err
 	}
 	name, err := oracleText("verb", m.verb)
 	if err != nil {
-		return NoVerb, err
+		return NoVerb, false, err
 	}
 	if state == "" && name == "" {
-		return NoVerb, errors.New("event_state: is missing, and so is verb")
+		return NoVerb, false, errors.New("event_state: is missing, and so is verb")
 	}
-	stated, known := stateVerb(state)
+	stated, pending, known := stateVerb(state)
 	if state != "" && !known {
-		return NoVerb, errors.New("event_state: is not a DPV consent status")
+		return NoVerb, false, errors.New("event_state: is not a DPV consent status")
 	}
 	if name == "" {
-		return stated, nil
+		return stated, pending, nil
 	}
-	verb, known := ParseVerb(name)
-	switch {
-	case !known:
-		return NoVerb, fmt.Errorf("verb: must be one of %s", strings.Join(VerbNames(), ", "))
-	case state != "" && stated != verb:
-		return NoVerb, errors.New("verb: does not agree with event_state")
+	verb, known = ParseVerb(name)
+	if !known {
+		return NoVerb, false, fmt.Errorf("verb: must be one of %s", strings.Join(VerbNames(), ", "))
 	}
-	return verb, nil
+	guardian := verb == GuardianGrant && stated == Grant || verb == GuardianWithdraw && (stated == Withdraw || stated == Refuse)
+	if state != "" && stated != verb && !guardian {
+		return NoVerb, false, errors.New("verb: does not agree with event_state")
+	}
+	return verb, pending, nil
 }
 
 func (m *oracleMembers) purposeOf(verb Verb) (p Purpose, every bool, err error) {
 	name, err := oracleText("purpose", m.purpose)
-	switch {
-	case err != nil:
+	if err != nil {
 		return NoPurpose, false, err
-	case verb == Erase:
+	}
+	switch verb {
+	case Erase:
 		return NoPurpose, true, nil
-	case verb == Link:
+	case Link, Unlink, Restrict, Lift, Retain, Born:
 		return NoPurpose, false, nil
-	case name == "":
-		return NoPurpose, false, errors.New("purpose: is missing")
-	case verb != Grant:
-		p, every = deniedPurpose(name)
+	case Object:
+		if name == "" {
+			return NoPurpose, true, nil
+		}
+		p, every = DefaultVocabulary().Objected(name)
 		return p, every, nil
-	case name == anyPurpose:
+	}
+	if name == "" {
+		return NoPurpose, false, errors.New("purpose: is missing")
+	}
+	if verb != Grant && verb != GuardianGrant {
+		p, every = DefaultVocabulary().Denied(name)
+		return p, every, nil
+	}
+	if name == "*" {
 		return NoPurpose, false, errors.New("purpose: a grant is for one purpose, not for all")
 	}
-	return grantedPurpose(name), false, nil
+	return DefaultVocabulary().Granted(name), false, nil
 }
 
 // denied gives the purpose of a record that could not be read whole.
 func (m *oracleMembers) denied() (p Purpose, every bool) {
-	if verb, err := oracleText("verb", m.verb); err != nil || verb == "erase" || verb == "link" {
+	verb, err := oracleText("verb", m.verb)
+	if err != nil {
+		return NoPurpose, true
+	}
+	switch verb {
+	case "erase", "link", "unlink", "restrict", "lift", "retain", "born", "guardian_grant", "guardian_withdraw":
 		return NoPurpose, true
 	}
 	name, err := oracleText("purpose", m.purpose)
 	if err != nil || name == "" {
 		return NoPurpose, true
 	}
-	return deniedPurpose(name)
-}
-
-// proven reports whether the evidence of a grant is complete.
-func (m *oracleMembers) proven(r *Record) (bool, error) {
-	method, err := oracleText("collection_method", m.collectionMethod)
-	if err != nil {
-		return false, err
+	if verb == "object" {
+		return DefaultVocabulary().Objected(name)
 	}
-	notice, err := oracleText("privacy_notice", m.privacyNotice)
-	if err != nil {
-		return false, err
-	}
-	consentType, err := oracleText("event_type", m.eventType)
-	if err != nil {
-		return false, err
-	}
-	if m.source != nil && m.source[0] != '{' {
-		return false, errors.New("source: must be an object")
-	}
-	system, err := oracleText("source.system", m.system)
-	if err != nil {
-		return false, err
-	}
-	if m.evidence != nil && m.evidence[0] != '{' {
-		return false, errors.New("evidence: must be an object")
-	}
-	for _, part := range [...]string{method, notice, system} {
-		if strings.TrimSpace(part) == "" {
-			return false, nil
-		}
-	}
-	if m.eventTime == nil || m.validity != nil || !validConsentType(consentType) {
-		return false, nil
-	}
-	if bareName(method) == "doubleoptin" {
-		// A confirmation that cannot be read is none.
-		at, err := oracleMicroseconds("evidence.confirmed_at", m.confirmedAt)
-		if err == nil && at > r.Time {
-			r.Time = at
-		}
-		return err == nil, nil
-	}
-	return true, nil
+	return DefaultVocabulary().Denied(name)
 }
 
 func oraclePrincipal(member string, value []byte) (Subject, Token, error) {

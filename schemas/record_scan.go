@@ -49,6 +49,18 @@ const (
 	theSystem
 	theEvidence
 	theConfirmation
+	theValidityEnd
+	theLanguage
+	theBasis
+	theProcessing
+	theStorage
+	theRestrictions
+	theFields
+	theUntil
+	theBirthDate
+	theBirthYear
+	theCountry
+	theShared
 
 	numMembers
 )
@@ -72,6 +84,18 @@ var memberNames = [numMembers]string{
 	theSystem:        "source.system",
 	theEvidence:      "evidence",
 	theConfirmation:  "evidence.confirmed_at",
+	theValidityEnd:   "validity_end",
+	theLanguage:      "language",
+	theBasis:         "lawful_basis",
+	theProcessing:    "processing_id",
+	theStorage:       "storage_locations",
+	theRestrictions:  "geographic_restrictions",
+	theFields:        "retained_fields",
+	theUntil:         "until",
+	theBirthDate:     "birth_date",
+	theBirthYear:     "birth_year",
+	theCountry:       "country",
+	theShared:        "shared",
 }
 
 // named finds the member of a name in the object that m is.
@@ -123,6 +147,30 @@ func topMember(name []byte) recordMember {
 		return theSource
 	case "evidence":
 		return theEvidence
+	case "validity_end":
+		return theValidityEnd
+	case "language":
+		return theLanguage
+	case "lawful_basis":
+		return theBasis
+	case "processing_id":
+		return theProcessing
+	case "storage_locations":
+		return theStorage
+	case "geographic_restrictions":
+		return theRestrictions
+	case "retained_fields":
+		return theFields
+	case "until":
+		return theUntil
+	case "birth_date":
+		return theBirthDate
+	case "birth_year":
+		return theBirthYear
+	case "country":
+		return theCountry
+	case "shared":
+		return theShared
 	}
 	return unread
 }

@@ -36,6 +36,13 @@ func oracleSeeds() [][]byte {
 		{"event_state": "", "verb": `"erase"`, "evidence": "null", "purpose": "null", "source": "null"},
 		{"collection_method": `"double_opt_in"`, "evidence": `{"x":{"confirmed_at":1},"confirmed_at":"2026-11-24T09:00:00.5Z"}`},
 		{"pii_principal_id": `"user_id:\ud83d\ude00\\\u00e4ä\b\/"`, "+": `"x":[{},[],"",-1.5e+9,0,true,false,{"y":null}],"v\u0065rb":"grant"`},
+		{"event_state": "", "verb": `"unlink"`, "linked_principal_id": `"user_id:7"`},
+		{"event_state": "", "verb": `"link"`, "linked_principal_id": `"user_id:7"`, "+": `"shared":true`},
+		{"validity_duration": `"P1Y2M3W4DT5H6M7S"`, "+": `"validity_end":"2030-01-01T00:00:00Z","storage_locations":["fi","UK"],"geographic_restrictions":"EEA"`},
+		{"event_state": "", "verb": `"retain"`, "+": `"retained_fields":["b","a"],"lawful_basis":"eu-gdpr:A6-1-c","until":"2036-01-01T00:00:00Z"`},
+		{"event_state": "", "verb": `"born"`, "+": `"birth_date":"2012-02-29","birth_year":2012,"country":"EL"`},
+		{"event_state": "", "verb": `"object"`, "purpose": `"dpv:DirectMarketing"`},
+		{"event_state": `"ConsentRequested"`, "verb": `"guardian_grant"`, "+": `"language":["fi"],"processing_id":"ropa@3"`},
 		{"sequence": "-0", "source": `{"system":null,"x":{"system":"a","system2":"b"}}`, "event_type": `"\u0020"`},
 	} {
 		seeds = append(seeds, []byte(recordText(changes)))
@@ -142,11 +149,30 @@ func (m recordMaker) likely(name string) string {
 	case "event_state":
 		return m.pick(`"ConsentGiven"`, `"dpv:RenewedConsentGiven"`, m.mostly("null", `"ConsentWithdrawn"`, `"dpv:ConsentUnknown"`, `""`))
 	case "verb":
-		return m.pick(`"grant"`, `null`, m.mostly(`"grant"`, `"link"`, `"erase"`, `"withdraw"`))
+		return m.pick(`"grant"`, `null`, m.mostly(`"grant"`, `"link"`, `"erase"`, `"withdraw"`, `"object"`, `"restrict"`, `"lift"`, `"retain"`, `"born"`, `"unlink"`,
+			`"guardian_grant"`, `"guardian_withdraw"`, `"expire"`))
 	case "event_time":
 		return `"` + m.time() + `"`
 	case "sequence":
 		return m.mostly(strconv.FormatInt(m.Int64(), 10), "-0", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "1e3", "1.0", "0")
+	case "validity_duration":
+		return m.mostly("null", `"P13M"`, `"P1Y2M3W4DT5H6M7S"`, `"PT36H"`, `"P0D"`, `"P"`, `"PT"`, `"P1M1Y"`, `"P-1D"`, `"P9999Y"`, `"P1234567890D"`, `"P999999999D"`, `"p1d"`, "13")
+	case "validity_end", "until":
+		return m.mostly(`"2030-01-01T00:00:00Z"`, `"1969-12-31T00:00:00Z"`, `"1970-01-01T00:00:00Z"`, `"`+m.time()+`"`, "null", "1")
+	case "storage_locations", "geographic_restrictions":
+		return m.pick("null", m.mostly(`["FI","SE"]`, `"EU"`, `"eea"`, `["EL","uk",7]`, `[]`, `{}`, `"x"`, `["US","US-DPF"]`, `"ADEQUATE"`, `["loc:FI" , "https://w3id.org/dpv/loc#NO",[1,"x"]]`, `""`))
+	case "retained_fields":
+		return m.mostly(`["b","a","b"]`, `"order_id"`, `[]`, `["B"]`, `[1]`, `"a,b"`, "null")
+	case "lawful_basis", "language", "processing_id":
+		return m.mostly(`"eu-gdpr:A6-1-c"`, `"a@b"`, `" "`, `"\u2003"`, `["x"]`, `"`+strings.Repeat("x", 64+m.IntN(2))+`"`, "null")
+	case "birth_date":
+		return m.mostly(`"2012-02-28"`, `"2011-02-29"`, `"0000-01-01"`, `"2012-2-1"`, `"`+m.time()[:10]+`"`, "null", "1")
+	case "birth_year":
+		return m.mostly("null", "2012", "-1", "10000", "0", `"2012"`)
+	case "country":
+		return m.mostly(`"FI"`, `"el"`, `"UK"`, `"FIN"`, `"f1"`, "7", "null")
+	case "shared":
+		return m.mostly("true", "false", "null", "1", `"true"`)
 	case "collection_method":
 		return m.pick(`"web_form"`, `"double_opt_in"`, `" "`)
 	case "source":

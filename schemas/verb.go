@@ -36,3 +36,16 @@ func ParseVerb(name string) (Verb, bool) {
 
 // VerbNames lists the verbs, for messages that say what is allowed.
 func VerbNames() []string { return slices.Clone(verbNames[Grant:]) }
+
+// grants reports whether v gives consent, which needs evidence and may end.
+func (v Verb) grants() bool { return v == Grant || v == GuardianGrant }
+
+// hasPurpose reports whether v is about a purpose, and not about the subject as
+// a whole or its identifiers.
+func (v Verb) hasPurpose() bool {
+	switch v {
+	case Erase, Link, Unlink, Restrict, Lift, Retain, Born:
+		return false
+	}
+	return true
+}
