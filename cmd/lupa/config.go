@@ -14,6 +14,8 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/nyaruka/phonenumbers"
 	"go.yaml.in/yaml/v3"
+
+	"lupa/schemas"
 )
 
 // exampleConfig is the annotated example that `lupa check --example` prints.
@@ -44,10 +46,27 @@ type Config struct {
 // KeysConfig says where the token keys are.
 type KeysConfig struct{ File string }
 
-// LedgerConfig is where the consent ledger is: exactly one of its fields is set.
+// LedgerConfig is where the consent ledger is, File or Kafka, and how it is read.
 type LedgerConfig struct {
 	File  string // a glob of JSON lines files
 	Kafka *LedgerKafka
+	// Encoding is that of the messages of a topic. Mapping says how those are read
+	// that are rows of another system: a file, or a preset's name; empty is none.
+	Encoding, Mapping string
+	// Vocabulary and Ages are files that add to the embedded tables; empty is none.
+	Vocabulary, Ages string
+	// MaxLinked is how many identifiers one subject may have. Shared are kinds of
+	// identifiers that several people share.
+	MaxLinked int
+	Shared    []schemas.IdentifierKind
+	Snapshot  *SnapshotConfig // nil is none
+}
+
+// SnapshotConfig is where the ledger's state is kept between two runs, and how
+// often it is written.
+type SnapshotConfig struct {
+	Dir      string
+	Interval time.Duration
 }
 
 // LedgerKafka is a ledger in one topic.
@@ -106,6 +125,8 @@ type ContractsConfig struct {
 // WarehouseConfig is where the tables are written, and where their catalog is.
 type WarehouseConfig struct {
 	Dir, Namespace string
+	// Region is the country that the tables are in; empty is not known.
+	Region string
 	// Postgres is the data source name of the catalog's database; nil is SQLite
 	// in Dir.
 	Postgres *Secret
@@ -146,6 +167,7 @@ const port = `([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[
 var (
 	namespaceForm = form{regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`), "a lower-case letter, then letters, digits and _"}
 	topicForm     = form{regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`), "1 to 249 letters, digits, '.', '_' and '-'"}
+	regionForm    = form{regexp.MustCompile(`^[A-Z]{2}(-DPF)?$`), "an ISO 3166-1 alpha-2 country, or US-DPF for one certified under the Data Privacy Framework"}
 	listenForm    = form{regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]*):(0|` + port[1:] + `$`), "host:port, or :port for every address"}
 	brokerForm    = form{regexp.MustCompile(`^(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9._-]+):` + port + `$`), "host:port"}
 )
@@ -169,6 +191,7 @@ func parseConfig(path string, text []byte) (*Config, error) {
 		Contracts: ContractsConfig{Defaults: true},
 		Warehouse: WarehouseConfig{Namespace: "lupa"},
 		Commit:    CommitConfig{Interval: 10 * time.Second, MaxBytes: 128 << 20},
+		Ledger:    LedgerConfig{Encoding: encodingJSON, MaxLinked: 64},
 		Watchdog:  5 * time.Minute,
 	}
 	c.Events.Format = FormatConfig{Encoding: encodingJSON, Envelope: envelopeNone}
@@ -195,6 +218,7 @@ func (c *Config) read(r *configReader, root *yaml.Node) {
 				"dir":       r.path(&c.Warehouse.Dir),
 				"namespace": r.text(&c.Warehouse.Namespace, namespaceForm),
 				"catalog":   c.readCatalog(r),
+				"region":    r.text(&c.Warehouse.Region, regionForm),
 			})
 			r.need(s, key, n, "dir")
 		},
@@ -222,6 +246,7 @@ func (c *Config) read(r *configReader, root *yaml.Node) {
 	})
 	r.need(seen, "", root, "keys", "ledger", "events", "warehouse")
 	c.checkFormats(r, seen["events"])
+	c.checkLedgerEncoding(r, seen["ledger"])
 	if k := c.Events.Kafka; k != nil && k.Group == "" {
 		k.Group = "lupa-" + c.Warehouse.Namespace
 	}
@@ -247,26 +272,6 @@ func (c *Config) checkQuarantineTopic(r *configReader, n *yaml.Node) {
 	if l := c.Ledger.Kafka; l != nil && l.Topic == topic &&
 		slices.ContainsFunc(l.Brokers, func(b string) bool { return slices.Contains(c.Events.Kafka.Brokers, b) }) {
 		r.problem(n, key, "%q is also the ledger; name a topic that nothing else uses", topic)
-	}
-}
-
-func (c *Config) readLedger(r *configReader) setter {
-	return func(key string, n *yaml.Node) {
-		s := r.section(key, n, keySet{
-			"file": r.glob(&c.Ledger.File),
-			"kafka": func(key string, n *yaml.Node) {
-				c.Ledger.Kafka = &LedgerKafka{}
-				s := r.section(key, n, keySet{
-					"brokers":       r.list(&c.Ledger.Kafka.Brokers, brokerForm),
-					"topic":         r.text(&c.Ledger.Kafka.Topic, topicForm),
-					"security":      r.security(&c.Ledger.Kafka.Security),
-					"max_staleness": r.duration(&c.Ledger.Kafka.MaxStaleness, time.Second, 24*time.Hour),
-					"strict":        r.boolean(&c.Ledger.Kafka.Strict),
-				})
-				r.need(s, key, n, "brokers", "topic")
-			},
-		})
-		r.exactlyOne(s, key, n, "file", "kafka")
 	}
 }
 

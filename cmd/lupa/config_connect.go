@@ -280,6 +280,13 @@ func (c *Config) checkFormats(r *configReader, n *yaml.Node) {
 	}
 }
 
+// checkLedgerEncoding refuses schemas without a registry.
+func (c *Config) checkLedgerEncoding(r *configReader, n *yaml.Node) {
+	if c.Ledger.Encoding == encodingRegistry && c.Registry == nil {
+		r.problem(n, "ledger.encoding", "reads schemas of a registry; schema_registry is missing")
+	}
+}
+
 func (r *configReader) oneOf(dst *string, values ...string) setter {
 	return func(key string, n *yaml.Node) {
 		allowed := strings.Join(values, ", ")

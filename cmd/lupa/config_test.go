@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"lupa/schemas"
 )
 
 func TestLoadConfigGood(t *testing.T) {
 	small := Config{
 		Keys:      KeysConfig{File: "testdata/config/lupa.keys"},
-		Ledger:    LedgerConfig{File: "testdata/config/ledger.jsonl"},
+		Ledger:    LedgerConfig{File: "testdata/config/ledger.jsonl", Encoding: "json", MaxLinked: 64},
 		Contracts: ContractsConfig{Defaults: true},
 		Watchdog:  5 * time.Minute,
 		Events: EventsConfig{
@@ -36,7 +38,11 @@ func TestLoadConfigGood(t *testing.T) {
 					ClientSecret: &Secret{File: "testdata/config/client.secret"}},
 			},
 			MaxStaleness: 3 * time.Minute, Strict: true,
-		}},
+		},
+			Encoding: "registry", Mapping: "testdata/config/consents.yaml", Vocabulary: "testdata/config/purposes.yaml", Ages: "testdata/config/ages.yaml",
+			MaxLinked: 20, Shared: []schemas.IdentifierKind{schemas.DeviceID, schemas.Phone},
+			Snapshot: &SnapshotConfig{Dir: "testdata/config/state", Interval: time.Hour},
+		},
 		Events: EventsConfig{
 			Kafka: &EventsKafka{
 				Brokers: []string{"b1:9092"}, Topics: []string{"web", "app.v2"}, Group: "web-eu", SessionTimeout: 10 * time.Second,
@@ -50,7 +56,7 @@ func TestLoadConfigGood(t *testing.T) {
 			MaxMessageBytes: 16 << 20, MaxDepth: 128,
 		},
 		Contracts: ContractsConfig{Dir: "testdata/config/contracts"},
-		Warehouse: WarehouseConfig{Dir: "testdata/warehouse", Namespace: "marketing_eu", Postgres: &Secret{Env: "LUPA_CATALOG"}},
+		Warehouse: WarehouseConfig{Dir: "testdata/warehouse", Namespace: "marketing_eu", Region: "FI", Postgres: &Secret{Env: "LUPA_CATALOG"}},
 		Registry: &RegistryConfig{
 			URLs: []string{"https://r1.example:8081", "http://[::1]:8081/v1"}, Username: "lupa",
 			Password: &Secret{File: "/secrets/registry"}, CAFile: "testdata/config/ca.pem",

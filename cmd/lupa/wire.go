@@ -218,7 +218,7 @@ func (r *rooms) tellUnreadable(every time.Duration) (stop func()) {
 
 func (r *rooms) readLedger(ctx context.Context) error {
 	if r.config.Ledger.Kafka == nil {
-		fixed, err := files.ReadLedger(ctx, r.config.Ledger.File, r.view)
+		fixed, err := files.ReadLedger(ctx, r.config.Ledger.File, messages{r.view})
 		if err != nil {
 			return fmt.Errorf("ledger: %w", err)
 		}

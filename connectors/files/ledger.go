@@ -8,13 +8,15 @@ import (
 	"maps"
 
 	"lupa/pipeline"
+	"lupa/schemas"
 )
 
-// View takes the records of a ledger, in the order of their lines. Keys are
-// all nil: a file has none. The slices are valid during the call only. It
-// gives how many records it took; an error ends the reading.
+// View takes the records of a ledger, in the order of their lines: of a file as
+// the only partition of a topic with its name, by line numbers that count from 0.
+// Keys are all nil: a file has none. The messages are valid during the call only.
+// It gives how many it took; an error ends the reading.
 type View interface {
-	Apply(keys, values [][]byte) (n int, err error)
+	ApplyMessages(m *schemas.LedgerMessages) (n int, err error)
 }
 
 // ApplyError says which line of a ledger the view could not take. Its message
@@ -66,7 +68,7 @@ func ReadLedger(ctx context.Context, path string, view View) (*FixedLedger, erro
 	for _, f := range set.files {
 		l.at[pipeline.Partition{Topic: f.name}] = 0
 	}
-	var keys, values [][]byte
+	var m schemas.LedgerMessages
 	for {
 		c, err := source.Next(ctx)
 		if err == io.EOF {
@@ -78,18 +80,19 @@ func ReadLedger(ctx context.Context, path string, view View) (*FixedLedger, erro
 		if len(c.TooLarge) > 0 {
 			return nil, fmt.Errorf("read ledger: %s:%d: line over %d bytes", c.Partition.Topic, c.Offsets[c.TooLarge[0]]+1, set.limit)
 		}
-		keys, values = keys[:0], values[:0]
+		m.Topic, m.Partition, m.Offsets = c.Partition.Topic, c.Partition.ID, c.Offsets
+		m.Keys, m.Values = m.Keys[:0], m.Values[:0]
 		for _, v := range c.Values {
-			keys = append(keys, nil)
-			values = append(values, c.Arena[v.Off:v.Off+v.Len:v.Off+v.Len])
+			m.Keys = append(m.Keys, nil)
+			m.Values = append(m.Values, c.Arena[v.Off:v.Off+v.Len:v.Off+v.Len])
 		}
-		if len(values) > 0 {
-			n, err := view.Apply(keys, values)
-			if err == nil && n != len(values) {
+		if len(m.Values) > 0 {
+			n, err := view.ApplyMessages(&m)
+			if err == nil && n != len(m.Values) {
 				err = errors.New("the view took fewer records than it was given")
 			}
 			if err != nil {
-				n = min(max(n, 0), len(values)-1)
+				n = min(max(n, 0), len(m.Values)-1)
 				return nil, &ApplyError{c.Partition.Topic, c.Offsets[n] + 1, err}
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"lupa/pipeline"
+	"lupa/schemas"
 )
 
 type list struct {
@@ -20,7 +21,8 @@ type list struct {
 
 var errRefused = errors.New("a reason that names secret-value")
 
-func (v *list) Apply(keys, values [][]byte) (int, error) {
+func (v *list) ApplyMessages(m *schemas.LedgerMessages) (int, error) {
+	keys, values := m.Keys, m.Values
 	for i, value := range values {
 		if keys[i] != nil {
 			return i, errors.New("a key")
