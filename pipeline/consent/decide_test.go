@@ -1,7 +1,10 @@
 package consent
 
 import (
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -52,13 +55,44 @@ func (s say) v(version int64) say {
 // step is anything that changes a timeline.
 type step func(Timeline) Timeline
 
+// The glossary and rules of the tests: the destination is in Finland, and nobody
+// may speak for itself before it is 16 but in Finland, where it is 13, and in
+// France, where it is 15 and both must agree.
+var (
+	testGlossary = newGlossary(func(regions string) bool { return slices.Contains(strings.Split(regions, ","), "FI") })
+	testRules    = &rules{ages: testAges{}, vocabulary: schemas.DefaultVocabulary()}
+)
+
+type testAges struct{}
+
+// Age has a law that was stricter before 2000 in Finland.
+func (testAges) Age(country string, at int64) (years int, joint bool) {
+	switch {
+	case country == "FI" && at >= day(2000, 1, 1):
+		return 13, false
+	case country == "FR":
+		return 15, true
+	}
+	return 16, false
+}
+
+func day(year int, month time.Month, day int) int64 {
+	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC).UnixMicro()
+}
+
 func (s say) step(t Timeline) Timeline {
-	t, _ = t.add(entry(&s.Record))
+	k, _ := scoped(&s.Record, testRules.vocabulary, testGlossary)
+	t, _ = t.add(entry(&s.Record, k, testGlossary), testGlossary)
+	testRules.learn(testGlossary)
 	return t
 }
 
-func tombstone(p schemas.Purpose) step  { return func(t Timeline) Timeline { return t.clear(p) } }
-func unreadable(p schemas.Purpose) step { return func(t Timeline) Timeline { return t.deny(p) } }
+func tombstone(p schemas.Purpose) step {
+	return func(t Timeline) Timeline { return t.clear(key{scope: p}) }
+}
+func unreadable(p schemas.Purpose) step {
+	return func(t Timeline) Timeline { return t.deny(key{scope: p}) }
+}
 
 // line is the timeline of one identifier that was told these things in order.
 func line(things ...any) Timeline {
@@ -74,17 +108,25 @@ func line(things ...any) Timeline {
 	return t
 }
 
-func subject(lines ...Timeline) []Timeline { return lines }
+func subject(timelines ...Timeline) (lines []Line) {
+	for _, t := range timelines {
+		lines = append(lines, Line{Timeline: t})
+	}
+	return lines
+}
 
 type decideCase struct {
 	name        string
-	lines       []Timeline
+	lines       []Line
 	at          int64
+	now         int64              // 9 unless given
 	need        schemas.PurposeSet // email unless given
 	also        schemas.PurposeSet
 	prospective bool
 	want        schemas.Reason
 	granted     schemas.PurposeSet // of a kept row: need unless given
+	until       int64
+	duties      []Duty
 }
 
 func runDecide(t *testing.T, cases []decideCase) {
@@ -94,11 +136,15 @@ func runDecide(t *testing.T, cases []decideCase) {
 			if c.need == 0 {
 				c.need = schemas.Purposes(email)
 			}
-			want := Decision{Reason: c.want, Granted: c.granted}
+			if c.now == 0 {
+				c.now = 9
+			}
+			want := Decision{Reason: c.want, Granted: c.granted, Until: c.until, Duties: c.duties}
 			if c.want == schemas.ConsentGiven && c.granted == 0 {
 				want.Granted = c.need
 			}
-			got := Decide(c.lines, c.at, c.need, c.also, Policy{Prospective: c.prospective})
+			q := Question{At: c.at, Now: c.now, Need: c.need, Also: c.also, Prospective: c.prospective, rules: testRules}
+			got := Decide(c.lines, q)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
@@ -343,9 +389,9 @@ func TestDecideManyPurposesAndIdentifiers(t *testing.T) {
 
 // TestDecideNeedsAPurpose: the zero set is not the empty demand.
 func TestDecideNeedsAPurpose(t *testing.T) {
-	got := Decide(subject(line(grant(email, 1))), 5, 0, schemas.Purposes(email), Policy{})
-	if want := (Decision{schemas.NoRecord, schemas.Purposes(email)}); got != want {
-		t.Errorf("got %v, want %v", got, want)
+	got := Decide(subject(line(grant(email, 1))), Question{At: 5, Now: 9, Also: schemas.Purposes(email), rules: testRules})
+	if diff := cmp.Diff(Decision{Reason: schemas.NoRecord, Granted: schemas.Purposes(email)}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -370,7 +416,8 @@ func TestAddOutcome(t *testing.T) {
 		{"a later erasure is new", line(erase(3)), erase(4).v(1), added},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if _, got := c.line.add(entry(&c.add.Record)); got != c.want {
+			k, _ := scoped(&c.add.Record, testRules.vocabulary, testGlossary)
+			if _, got := c.line.add(entry(&c.add.Record, k, testGlossary), testGlossary); got != c.want {
 				t.Errorf("outcome %d, want %d", got, c.want)
 			}
 		})

@@ -172,7 +172,7 @@ func decideRows(t testing.TB, v *View, c *schemas.Contract, rows ...row) []Decis
 	checkVerdicts(t, b, len(rows))
 	decisions := make([]Decision, len(rows))
 	for i := range decisions {
-		decisions[i] = Decision{b.Reasons[i], b.Granted[i]}
+		decisions[i] = Decision{Reason: b.Reasons[i], Granted: b.Granted[i]}
 	}
 	return decisions
 }
@@ -190,7 +190,7 @@ func checkVerdicts(t testing.TB, b *pipeline.Batch, rows int) {
 			want = pipeline.KeepRow
 		case !r.Denies():
 			t.Fatalf("row %d has reason %s", i, r)
-		case r != schemas.Erased && b.Contract.OnDeny == schemas.MaskRow:
+		case r == schemas.Retained, r != schemas.Erased && b.Contract.OnDeny == schemas.MaskRow:
 			want = pipeline.MaskRow
 		}
 		if verdict != want {

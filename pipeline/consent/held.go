@@ -21,7 +21,7 @@ type Held struct {
 	// What Recheck works with.
 	matched []int
 	nodes   []*node
-	lines   []Timeline
+	lines   []Line
 	seen    schemas.Reason // keeps the loads of touch alive
 }
 
@@ -32,6 +32,8 @@ type heldTable struct {
 	// since is when the first of the rows was decided; its changes are those
 	// that the last Recheck had seen, if there was one.
 	since moment
+	// due is when the first of their decisions may change by itself; 0 is never.
+	due int64
 }
 
 // heldBlock is a number of rows, so that neither growing nor deciding again is
@@ -90,11 +92,13 @@ const (
 )
 
 // keep holds those rows of the batch at hand that stay: they are kept or masked.
-func (s *Stage) keep(b *pipeline.Batch, p *plan, stay int, decided moment) {
+func (s *Stage) keep(b *pipeline.Batch, p *plan, stay int, due int64, decided moment) {
 	if stay == 0 {
 		return
 	}
 	k := s.held.block(b.Table, stay, decided)
+	t := &s.held.tables[b.Table]
+	t.due = sooner(t.due, due)
 	s.held.bytes -= k.bytes()
 	n := len(b.Verdicts)
 	k.rows, k.names = slices.Grow(k.rows, stay), slices.Grow(k.names, stay*len(p.lookups))

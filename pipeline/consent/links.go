@@ -83,7 +83,7 @@ func (s *store) closureOf(id int32) int32 {
 // seal lets go of the members of a closure and denies all of them. It is the
 // last time that anybody can say who they are.
 func (s *store) seal(c *closure) {
-	c.capped = Timeline(nil).deny(everyPurpose)
+	c.capped = Timeline(nil).deny(key{})
 	for _, id := range c.members {
 		s.learn(c, s.timeline(s.nodes.at(id)))
 		s.journal.note(id)
@@ -101,7 +101,7 @@ func (s *store) learn(c *closure, t Timeline) {
 		return
 	}
 	var result outcome
-	if c.capped, result = c.capped.add(*erasure); result != duplicate {
+	if c.capped, result = c.capped.add(*erasure, nil); result != duplicate {
 		s.learned = s.journal.count + 1
 	}
 }
@@ -117,23 +117,23 @@ func (s *store) erased(n *node) {
 
 // lines appends the timelines of a node and of all that are linked with it. It
 // reports whether its closure is capped.
-func (s *store) lines(n *node, lines []Timeline) ([]Timeline, bool) {
+func (s *store) lines(n *node, lines []Line) ([]Line, bool) {
 	if n.closure == none {
-		return append(lines, s.timeline(n)), false
+		return append(lines, Line{Timeline: s.timeline(n)}), false
 	}
 	root := &s.closures[s.root(n.closure)]
 	if root.capped != nil {
-		return append(lines, root.capped), true
+		return append(lines, Line{Timeline: root.capped}), true
 	}
 	for _, member := range root.members {
-		lines = append(lines, s.timeline(s.nodes.at(member)))
+		lines = append(lines, Line{Timeline: s.timeline(s.nodes.at(member))})
 	}
 	return lines, false
 }
 
 // gather appends the lines of the first node and every step-th after it, but for
 // those that are nil. A line that comes twice changes no decision.
-func (s *store) gather(nodes []*node, step int, lines []Timeline) (_ []Timeline, capped bool) {
+func (s *store) gather(nodes []*node, step int, lines []Line) (_ []Line, capped bool) {
 	for at := 0; at < len(nodes); at += step {
 		if n := nodes[at]; n != nil {
 			var c bool
@@ -162,3 +162,7 @@ func (s *store) liftLink(a, b int32) {
 		}
 	}
 }
+
+// unlink says that two identifiers are not one subject. Both are denied, for what
+// was decided of them as one cannot be told apart.
+func (s *store) unlink(a, b int32) { s.denyLink(a, b) }

@@ -19,8 +19,13 @@ func (h *Held) Recheck(table int) ([]pipeline.Amendment, error) {
 	}
 	t := &h.tables[table]
 	// To decide all rows takes less than to find those of as many changes.
-	c, now, known := h.view.concernedSince(t.since, max(t.rows, perLock))
-	t.since.changes = now
+	c, seen, known := h.view.concernedSince(t.since, max(t.rows, perLock))
+	t.since.changes = seen
+	at := h.view.now()
+	if t.due != 0 && at >= t.due {
+		// Some decision may have changed without a word of the ledger.
+		known, t.due = false, 0
+	}
 	if known && c == nil {
 		return nil, nil
 	}
@@ -32,7 +37,7 @@ func (h *Held) Recheck(table int) ([]pipeline.Amendment, error) {
 			h.matched = k.standing(h.matched[:0])
 		}
 		for rows := range slices.Chunk(h.matched, perLock) {
-			amended = h.again(k, rows, amended)
+			amended = h.again(t, k, rows, at, amended)
 		}
 	}
 	return amended, nil
@@ -68,9 +73,10 @@ func (k *heldBlock) standing(rows []int) []int {
 	return rows
 }
 
-// again decides rows of a block, ascending, on the view as it is now, and
-// appends what has to be amended.
-func (h *Held) again(k *heldBlock, rows []int, amended []pipeline.Amendment) []pipeline.Amendment {
+// again decides rows of a block of a table, ascending, on the view as it is now,
+// and appends what has to be amended. What a duty would keep of a row is not
+// there to be kept: it is erased.
+func (h *Held) again(t *heldTable, k *heldBlock, rows []int, now int64, amended []pipeline.Amendment) []pipeline.Amendment {
 	h.view.mu.RLock()
 	defer h.view.mu.RUnlock()
 	store := &h.view.store
@@ -84,16 +90,29 @@ func (h *Held) again(k *heldBlock, rows []int, amended []pipeline.Amendment) []p
 		var capped bool
 		h.lines, capped = store.gather(rest[:names], 1, h.lines[:0])
 		rest = rest[names:]
-		d := r.plan.decide(h.lines, k.moments(row))
+		q := r.plan.question(now, &h.view.rules)
+		d := q.during(h.lines, k.moments(row))
 		old := &k.rows[row]
+		was := schemas.ConsentGiven
 		if old.granted&maskedRow != 0 {
-			if d.Reason == schemas.Erased {
+			was = schemas.Reason(old.granted &^ maskedRow)
+		}
+		if d.Reason == schemas.Retained && (was != schemas.Retained || r.plan.duty(d.Duties).Fields == nil) {
+			d.Reason = schemas.Erased
+		}
+		if was != schemas.ConsentGiven {
+			switch {
+			case d.Reason == schemas.Retained:
+				t.due = sooner(t.due, d.Until)
+			case d.Reason == schemas.Erased, was == schemas.Retained:
+				d.Reason = schemas.Erased
 				amended = append(amended, pipeline.Amendment{Partition: r.partition, Offset: r.offset + int64(old.offset),
-					Reason: d.Reason, Masked: schemas.Reason(old.granted &^ maskedRow)})
+					Reason: d.Reason, Masked: was})
 				old.granted = 0
 			}
 			continue
 		}
+		t.due = sooner(t.due, d.Until)
 		d.Granted &= schemas.PurposeSet(old.granted)
 		if d.Reason == schemas.ConsentGiven && uint32(d.Granted) == old.granted {
 			continue

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -24,6 +25,9 @@ import (
 // batch that cannot be decided as a whole is an error, and is left without
 // verdicts.
 //
+// What a legal duty keeps of an erased row is masked whatever the contract says,
+// and the batch names its fields; where the table has none of them it is erased.
+//
 // It is a pipeline.Rechecker: it holds the rows that it kept or masked until Hold
 // is called, which must be now and then.
 type Stage struct {
@@ -36,8 +40,9 @@ type Stage struct {
 	ids      []int32         // the nodes of the tokens
 	nodes    []*node
 	when     []moments
-	lines    []Timeline
-	seen     schemas.Reason // keeps the loads of touch alive
+	lines    []Line
+	carried  []schemas.PurposeSet // what the rows themselves permit, nil where they carry nothing
+	seen     schemas.Reason       // keeps the loads of touch alive
 }
 
 // plan is what deciding the rows of one contract takes.
@@ -45,8 +50,19 @@ type plan struct {
 	lookups    []lookup
 	eventTime  int
 	need, also schemas.PurposeSet
-	policy     Policy
-	denied     pipeline.Verdict
+	// prospective keeps what was collected while it was permitted.
+	prospective bool
+	denied      pipeline.Verdict
+	contract    *schemas.Contract
+}
+
+// Narrower takes away from what the ledger permits what the events themselves do
+// not.
+type Narrower interface {
+	// Narrow takes out of permitted, one entry a row of b.Raw that holds all
+	// purposes, those that the consent that the row carries does not cover. All
+	// stages call it at once.
+	Narrow(b *pipeline.Batch, permitted []schemas.PurposeSet) error
 }
 
 // lookup is one column read as one kind of identifier.
@@ -65,7 +81,7 @@ func NewStage(view *View, tokens Tokens) *Stage {
 // Apply decides every row of b. Every row is decided on the view as it is at
 // one moment during the call.
 func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
-	b.Verdicts, b.Reasons, b.Granted = b.Verdicts[:0], b.Reasons[:0], b.Granted[:0]
+	b.Verdicts, b.Reasons, b.Granted, b.Duties = b.Verdicts[:0], b.Reasons[:0], b.Granted[:0], b.Duties[:0]
 	p, err := s.plan(b.Contract)
 	if err != nil {
 		return fmt.Errorf("consent: %w", err)
@@ -89,50 +105,135 @@ func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
 		clear(dst) // so that what Tokens leaves out is nobody
 		s.tokens.Tokens(l.kind, column, dst)
 	}
+	if err := s.narrow(b, n); err != nil {
+		return fmt.Errorf("consent: table %s: %w", b.Contract.Table, err)
+	}
 	b.Verdicts, b.Reasons, b.Granted = resize(b.Verdicts, n), resize(b.Reasons, n), resize(b.Granted, n)
 	s.when = resize(s.when, n)
 	momentsOf(times, b.Times, s.when)
-	stay, decided := s.decide(b, p)
-	s.keep(b, p, stay, decided)
+	stay, due, decided := s.decide(b, p)
+	s.keep(b, p, stay, due, decided)
+	return nil
+}
+
+// narrow reads what the rows themselves permit.
+func (s *Stage) narrow(b *pipeline.Batch, rows int) error {
+	s.carried = s.carried[:0]
+	if s.view.narrow == nil || len(b.Contract.Signals) == 0 {
+		return nil
+	}
+	s.carried = resize(s.carried, rows)
+	for row := range s.carried {
+		s.carried[row] = schemas.AllPurposes
+	}
+	if err := s.view.narrow.Narrow(b, s.carried); err != nil {
+		return fmt.Errorf("consent in events: %w", err)
+	}
 	return nil
 }
 
 // decide holds the view for as long as the lookups and decisions of one batch
-// take. It gives the number of rows that are kept or masked, and the moment of
-// the view.
-func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, decided moment) {
+// take. It gives the number of rows that are kept or masked, when the first of
+// their decisions may change by itself, and the moment of the view.
+func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided moment) {
 	n := len(b.Verdicts)
+	now := s.view.now()
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
 	store := &s.view.store
 	s.ids, s.nodes = resize(s.ids, len(s.tokenBuf)), resize(s.nodes, len(s.tokenBuf))
 	store.index.find(&store.nodes, s.tokenBuf, s.ids, s.nodes)
 	s.seen |= store.touch(s.nodes)
+	q := p.question(now, &s.view.rules)
 	var capped int64
 	for row := range n {
 		lines, isCapped := store.gather(s.nodes[row:], n, s.lines[:0])
 		s.lines = lines
-		d := p.decide(lines, &s.when[row])
+		d := q.during(lines, &s.when[row])
 		if isCapped {
 			capped++
 		}
-		b.Reasons[row], b.Granted[row] = d.Reason, d.Granted
-		switch d.Reason {
-		case schemas.ConsentGiven:
-			b.Verdicts[row] = pipeline.KeepRow
-		case schemas.Erased:
-			b.Verdicts[row] = pipeline.DropRow
-		default:
-			b.Verdicts[row] = p.denied
+		if len(s.carried) > 0 {
+			p.narrow(&d, s.carried[row])
 		}
-		if b.Verdicts[row] != pipeline.DropRow {
+		if b.Verdicts[row] = p.verdict(b, int32(row), &d); b.Verdicts[row] != pipeline.DropRow {
 			stay++
+			if b.Verdicts[row] == pipeline.KeepRow || d.Reason == schemas.Retained {
+				due = sooner(due, d.Until)
+			}
 		}
+		b.Reasons[row], b.Granted[row] = d.Reason, d.Granted
 	}
 	if capped > 0 {
 		s.view.cappedRows.Add(capped)
 	}
-	return stay, store.moment()
+	return stay, due, store.moment()
+}
+
+// narrow takes out of a decision what the row itself does not permit.
+func (p *plan) narrow(d *Decision, permitted schemas.PurposeSet) {
+	d.Granted &= permitted
+	if d.Reason == schemas.ConsentGiven && !permitted.Covers(p.need) {
+		d.Reason = schemas.RefusedInEvent
+	}
+}
+
+// verdict gives what becomes of a row, and notes what a duty keeps of it.
+func (p *plan) verdict(b *pipeline.Batch, row int32, d *Decision) pipeline.Verdict {
+	switch d.Reason {
+	case schemas.ConsentGiven:
+		return pipeline.KeepRow
+	case schemas.Erased:
+		return pipeline.DropRow
+	case schemas.Retained:
+		duty := p.duty(d.Duties)
+		if duty.Fields == nil {
+			d.Reason = schemas.Erased
+			return pipeline.DropRow
+		}
+		duty.Row = row
+		b.Duties = append(b.Duties, duty)
+		return pipeline.MaskRow
+	}
+	return p.denied
+}
+
+// duty joins the duties of one row: all their fields are kept until the first of
+// them ends, so that none is kept too long. Without a field of the table there is
+// none.
+func (p *plan) duty(duties []Duty) (joint pipeline.Duty) {
+	for i := range duties {
+		d := &duties[i]
+		found := false
+		for name := range strings.SplitSeq(d.Fields, ",") {
+			if table, column, qualified := strings.Cut(name, "."); qualified {
+				if table != p.contract.Table {
+					continue
+				}
+				name = column
+			}
+			for field := range p.contract.Fields {
+				if f := &p.contract.Fields[field]; f.Name != name || f.Column() == schemas.NoColumn {
+					continue
+				}
+				if joint.Fields == nil {
+					joint.Fields = make([]bool, len(p.contract.Fields))
+				}
+				joint.Fields[field], found = true, true
+			}
+		}
+		if !found {
+			continue
+		}
+		joint.Until = sooner(joint.Until, d.Until)
+		switch {
+		case joint.Basis == "":
+			joint.Basis = d.Basis
+		case joint.Basis != d.Basis:
+			joint.Basis += "," + d.Basis
+		}
+	}
+	return joint
 }
 
 // plan gives the plan of a contract, made once.
@@ -152,8 +253,9 @@ func (s *Stage) plan(c *schemas.Contract) (*plan, error) {
 	p := &plan{
 		eventTime: c.EventTime,
 		need:      c.Purposes, also: c.FieldPurposes(),
-		policy: Policy{Prospective: c.Prospective},
-		denied: pipeline.DropRow,
+		prospective: c.Prospective,
+		denied:      pipeline.DropRow,
+		contract:    c,
 	}
 	if c.OnDeny == schemas.MaskRow {
 		p.denied = pipeline.MaskRow
@@ -183,13 +285,21 @@ func (p *plan) times(b *pipeline.Batch) (arrow.Array, error) {
 	return times, nil
 }
 
-// decide decides a row that happened in these moments: it must be permitted in
+// question is what is asked of every row at a time.
+func (p *plan) question(now int64, r *rules) Question {
+	return Question{Now: now, Need: p.need, Also: p.also, Prospective: p.prospective, rules: r}
+}
+
+// during decides a row that happened in these moments: it must be permitted in
 // each of them.
-func (p *plan) decide(lines []Timeline, m *moments) Decision {
-	d := Decide(lines, m.first, p.need, p.also, p.policy)
+func (q *Question) during(lines []Line, m *moments) Decision {
+	q.At = m.first
+	d := decide(lines, q, nil)
 	if m.several() {
-		d = d.and(Decide(lines, m.last, p.need, p.also, p.policy))
-		d = d.and(Decide(lines, m.told, p.need, p.also, p.policy))
+		for _, at := range [...]int64{m.last, m.told} {
+			q.At = at
+			d = d.and(decide(lines, q, nil))
+		}
 	}
 	return d
 }

@@ -57,7 +57,7 @@ func TestStageColumns(t *testing.T) {
 			for _, denial := range []schemas.Denial{schemas.DropRow, schemas.MaskRow} {
 				tracks := contract()
 				tracks.OnDeny = denial
-				want := []Decision{{c.want, c.granted}}
+				want := []Decision{{Reason: c.want, Granted: c.granted}}
 				if diff := cmp.Diff(want, decideRows(t, v, tracks, c.row)); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}

@@ -78,7 +78,7 @@ func TestApplyMessages(t *testing.T) {
 	if id := v.store.index.lookup(&v.store.nodes, &token); id == missing || v.store.timeline(v.store.nodes.at(id))[0].Says != schemas.Refused {
 		t.Error("a record with a token does not stand under it")
 	}
-	want := Stats{Identifiers: 10, Subjects: 9, Records: 13, Links: 1, Tombstones: 1, UnknownPurposes: 1}
+	want := Stats{Identifiers: 10, Subjects: 9, Records: 13, Links: 1, Erasures: 1, Unproven: 1, Tombstones: 1, UnknownPurposes: 1}
 	if diff := cmp.Diff(want, v.Stats()); diff != "" {
 		t.Errorf("stats (-want +got):\n%s", diff)
 	}
