@@ -252,7 +252,8 @@ func (c *commitChange) build(ctx context.Context, base *icetable.Table, txn *ice
 	if err := checkPositions(base.Properties(), c.commit); err != nil {
 		return err
 	}
-	props, err := c.sink.commitProperties(base.Properties(), c.commit, c.id)
+	first := len(c.commit.Files) > 0 && base.CurrentSnapshot() == nil
+	props, err := c.sink.commitProperties(base.Properties(), c.commit, c.id, first)
 	if err != nil {
 		return err
 	}
@@ -368,6 +369,9 @@ func sameSnapshot(a, b icetable.Metadata) bool {
 func (s *Sink) settle(ctx context.Context, t *table, committed *icetable.Table, c *pipeline.Commit, id string) {
 	ctx = context.WithoutCancel(ctx)
 	t.live.follow(committed.CurrentSnapshot(), c, id)
+	if err := s.reviewed.note(t, committed); err != nil {
+		s.log.Error("the table does not tell up to where it was reviewed; all of it counts as not reviewed", "table", t.name, "error", err)
+	}
 	if err := s.publish(ctx, t, committed); err != nil {
 		s.log.Error("files of the table not published, readers see an older state", "table", t.name, "error", err)
 	}

@@ -57,6 +57,7 @@ func TestCommitProperties(t *testing.T) {
 	want := map[string]string{
 		"lupa.contract": "test:clicks", "lupa.commit-id": id, "lupa.commits": "2",
 		"lupa.policy": "2026-03", "lupa.key-epoch": "3", "lupa.ledger.consent/0": "17", "lupa.ledger.consent/1": "4",
+		"lupa.reviewed.consent/0": "17", "lupa.reviewed.consent/1": "4", // by the first commit
 		"lupa.position.events/0":             `{"next":110,"anchor":"anchor of events/0"}`,
 		"lupa.position.files/events.jsonl/3": `{"next":20,"anchor":"anchor of files/events.jsonl/3"}`,
 		"lupa.counts.read":                   "60", "lupa.counts.kept": "26", "lupa.counts.masked": "4",

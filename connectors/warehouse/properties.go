@@ -30,6 +30,7 @@ const (
 	movedPrefix      = "lupa.moved."
 	claimEpochPrefix = "lupa.claim-epoch."
 	ledgerPrefix     = "lupa.ledger."
+	reviewedPrefix   = "lupa.reviewed."
 	countsPrefix     = "lupa.counts."
 	reasonPrefix     = "lupa.counts.reason."
 )
@@ -133,8 +134,8 @@ func putCounts(props iceberg.Properties, n pipeline.Counts) {
 }
 
 // commitProperties are the table's properties after the commit: what stays
-// true until the next one.
-func (s *Sink) commitProperties(base iceberg.Properties, c *pipeline.Commit, id string) (iceberg.Properties, error) {
+// true until the next one. first says that the table had no rows before.
+func (s *Sink) commitProperties(base iceberg.Properties, c *pipeline.Commit, id string, first bool) (iceberg.Properties, error) {
 	total, err := readCounts(base)
 	if err != nil {
 		return nil, err
@@ -143,6 +144,12 @@ func (s *Sink) commitProperties(base iceberg.Properties, c *pipeline.Commit, id 
 	props := iceberg.Properties{propCommits: strconv.Itoa(base.GetInt(propCommits, 0) + 1)}
 	putCounts(props, total)
 	s.putDecision(props, c, id)
+	if first {
+		// The first rows were decided up to here: nothing said before is late.
+		for p, next := range c.Ledger {
+			props[reviewedPrefix+p.String()] = strconv.FormatInt(next, 10)
+		}
+	}
 	for p, m := range c.Moves {
 		if props[positionPrefix+p.String()], err = encode(storedMark(m.To)); err != nil {
 			return nil, err

@@ -71,8 +71,9 @@ type Sink struct {
 	keepFor        time.Duration
 	log            *slog.Logger
 	// owner names this sink in its claims; every opened one has its own.
-	owner string
-	count counters
+	owner    string
+	count    counters
+	reviewed reviewed
 
 	disk      *disk
 	postgres  *PostgresOptions // nil: the catalog is in SQLite
@@ -283,6 +284,9 @@ func (s *Sink) openTable(ctx context.Context, t *table) error {
 	if err := adopt(t.name, loaded, t.cols, t.eventTime); err != nil {
 		return err
 	}
+	if err := s.reviewed.note(t, loaded); err != nil {
+		return fmt.Errorf("table %s: %w", t.name, err)
+	}
 	// Without the lock a commit may be under way, however old its files are.
 	if !t.lock.without {
 		if err := s.sweep(ctx, t, loaded); err != nil {
@@ -327,6 +331,10 @@ func (s *Sink) Close() error {
 	}
 	return s.db.Close()
 }
+
+// LimitBuffers says how much each writer that is made from now on buffers. It is
+// called before the first of them.
+func (s *Sink) LimitBuffers(bytes int64) { s.maxBufferBytes = bytes }
 
 // Writer makes a worker's writer.
 func (s *Sink) Writer() pipeline.Writer {
