@@ -35,6 +35,11 @@ func (p *pool) take() *page {
 	}
 	if len(p.rest) == 0 {
 		p.rest = reserve(regionSize)
+		if len(p.regions) > 0 {
+			// Pages that lie all over a large shelf: it makes BenchmarkFind a tenth
+			// faster with 10 million keys. A small shelf stays small without.
+			preferHuge(p.rest)
+		}
 		p.regions = append(p.regions, p.rest)
 	}
 	taken := (*page)(p.rest)

@@ -81,10 +81,12 @@ func (sh *shard) block(address uint32) *block {
 	return (*block)(sh.pages[page][at:])
 }
 
-// beside gives a byte of the next cache line, in most cases.
-func (sh *shard) beside(address uint32) byte {
+// reach gives a block and a byte 40 bytes behind its beginning, which is at the end
+// of a usual one.
+func (sh *shard) reach(address uint32) (*block, *byte) {
 	page, at := place(address)
-	return sh.pages[page][(at+40)&(pageSize-1)]
+	p := sh.pages[page]
+	return (*block)(p[at:]), &p[(at+40)&(pageSize-1)]
 }
 
 // value gives the value of a block.

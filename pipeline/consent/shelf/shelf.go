@@ -175,6 +175,7 @@ func (s *Shelf) Find(keys []schemas.Token, refs []Ref) {
 	var hashes [batch]uint64
 	var homes [batch]*bucket
 	var blocks [batch]*block
+	var ends [batch]*byte
 	var seen uint64
 	for len(keys) > 0 {
 		n := min(len(keys), batch)
@@ -187,23 +188,39 @@ func (s *Shelf) Find(keys []schemas.Token, refs []Ref) {
 			seen += homes[i].tags
 		}
 		for i, h := range hashes[:n] {
-			refs[i], blocks[i] = 0, nil
-			if at, ok := homes[i].candidate(h); ok {
+			refs[i], blocks[i], ends[i] = 0, &nowhere, &nowhere[0]
+			if at, ok := s.candidate(homes[i], h); ok {
 				sh := &s.shards[h>>(64-shardBits)]
-				refs[i], blocks[i] = refOf(sh.number, at), sh.block(at)
-				// A short block may lie in two cache lines, and both are needed.
-				seen += uint64(blocks[i][0]) + uint64(sh.beside(at))
+				refs[i] = refOf(sh.number, at)
+				blocks[i], ends[i] = sh.reach(at)
 			}
 		}
+		// The same for the blocks, whose branches are behind them. A short one may
+		// lie in two cache lines, and both will be needed.
+		for i := range n {
+			seen += uint64(blocks[i][0]) + uint64(*ends[i])
+		}
 		for i, b := range blocks[:n] {
-			if b == nil && homes[i].spilt == 0 || b != nil && b.key() == keys[i] {
-				continue
+			if refs[i] != 0 && b.key() != keys[i] {
+				refs[i] = s.find(hashes[i], &keys[i])
 			}
-			refs[i] = s.find(hashes[i], &keys[i])
 		}
 		keys, refs = keys[n:], refs[n:]
 	}
 	runtime.KeepAlive(seen)
+}
+
+// nowhere stands for the block of a key that has none.
+var nowhere block
+
+// candidate gives the first block whose tag is that of a hash.
+func (s *Shelf) candidate(home *bucket, h uint64) (address uint32, ok bool) {
+	if address, ok = home.candidate(h); !ok && home.spilt != 0 {
+		if at := s.shards[h>>(64-shardBits)].table.slot(h, func(uint32) bool { return true }); at != nil {
+			return *at & addressMask, true
+		}
+	}
+	return address, ok
 }
 
 // find is Find for one key.
