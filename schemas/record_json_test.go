@@ -114,6 +114,11 @@ func TestParseRecord(t *testing.T) {
 		r.Purpose, r.Every = NoPurpose, true
 		return r
 	}
+	ofGroup := func(v Verb, name string) Record {
+		r := testDenial(v)
+		r.Purpose = groupNamed(name)
+		return r
+	}
 	link := testDenial(Link)
 	link.Purpose, link.Other, link.Terms = NoPurpose, NewSubject(UserID, "7"), Terms{}
 	pending := testGrant(func(r *Record) { r.Proven, r.Pending = false, true })
@@ -148,11 +153,16 @@ func TestParseRecord(t *testing.T) {
 		{"a link", with("event_state", "", "verb", `"link"`, "linked_principal_id", `"user_id:7"`), link},
 
 		{"a withdrawal of everything", with("event_state", `"ConsentWithdrawn"`, "purpose", `"*"`), every(Withdraw)},
-		{"an unknown purpose is none", with("purpose", `"newsletter"`), testGrant(func(r *Record) { r.Purpose = NoPurpose })},
+		{"an unknown purpose is none", with("purpose", `"fun"`), testGrant(func(r *Record) { r.Purpose = NoPurpose })},
+		{"a purpose that is narrower than ours grants nothing", with("purpose", `"newsletter"`), testGrant(func(r *Record) { r.Purpose = NoPurpose })},
 		{"a DPV purpose", with("purpose", `"dpv:ServiceUsageAnalytics"`), testGrant(func(r *Record) { r.Purpose = Analytics })},
 		{"a DPV purpose as IRI", with("purpose", `"https://w3id.org/dpv#PersonalisedAdvertising"`), testGrant(func(r *Record) { r.Purpose = PersonalisedAdvertising })},
 		{"a wide DPV purpose grants nothing", with("purpose", `"dpv:DirectMarketing"`), testGrant(func(r *Record) { r.Purpose = NoPurpose })},
-		{"a wide DPV purpose denies all", with("purpose", `"dpv:DirectMarketing"`, "event_state", `"ConsentWithdrawn"`), every(Withdraw)},
+		{"a wide DPV purpose denies a group", with("purpose", `"dpv:DirectMarketing"`, "event_state", `"ConsentWithdrawn"`), ofGroup(Withdraw, "direct_marketing")},
+		{"a DPV purpose that is not known denies all", with("purpose", `"dpv:PublicRelations"`, "event_state", `"ConsentWithdrawn"`), every(Withdraw)},
+		{"an objection to direct marketing reaches profiling", with("purpose", `"dpv:DirectMarketing"`, "event_state", "", "verb", `"object"`),
+			ofGroup(Object, "direct_marketing_and_profiling")},
+		{"an objection to one channel does not", with("event_state", "", "verb", `"object"`), testDenial(Object)},
 		{"a narrow DPV purpose grants nothing", with("purpose", `"dpv:TargetedAdvertising"`), testGrant(func(r *Record) { r.Purpose = NoPurpose })},
 		{"a narrow DPV purpose denies ours", with("purpose", `"dpv:TargetedAdvertising"`, "event_state", `"ConsentRefused"`),
 			testGrant(func(r *Record) { r.Verb, r.Proven, r.Purpose = Refuse, false, PersonalisedAdvertising })},
@@ -345,7 +355,9 @@ func TestParseRecordDenies(t *testing.T) {
 	}{
 		{"its purpose", map[string]string{"sequence": ""}, Record{Principal: principal, Purpose: DirectMarketingEmail}},
 		{"every purpose when it has none", map[string]string{"purpose": "7"}, Record{Principal: principal, Every: true}},
-		{"every purpose when it is wide", map[string]string{"purpose": `"dpv:Marketing"`, "schema_version": ""}, Record{Principal: principal, Every: true}},
+		{"its group when it is wide", map[string]string{"purpose": `"dpv:Marketing"`, "schema_version": ""}, Record{Principal: principal, Purpose: groupNamed("marketing")}},
+		{"the wider group of an objection", map[string]string{"event_state": "", "verb": `"object"`, "purpose": `"direct_marketing"`, "sequence": ""},
+			Record{Principal: principal, Purpose: groupNamed("direct_marketing_and_profiling")}},
 		{"every purpose when it is all", map[string]string{"purpose": `"*"`}, Record{Principal: principal, Every: true}},
 		{"every purpose of an erasure", map[string]string{"event_state": "", "verb": `"erase"`, "sequence": ""}, Record{Principal: principal, Every: true}},
 		{"every purpose of an erasure that is a withdrawal too", map[string]string{"event_state": `"ConsentWithdrawn"`, "verb": `"erase"`}, Record{Principal: principal, Every: true}},

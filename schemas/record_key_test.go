@@ -37,18 +37,20 @@ func TestRecordKey(t *testing.T) {
 
 func TestRecordKeyOfOthers(t *testing.T) {
 	for key, want := range map[string]Record{
-		"user_id:%61%7c|analytics":           {Principal: NewSubject(UserID, "a|"), Purpose: Analytics},
-		"user_id:1|newsletter":               {Principal: NewSubject(UserID, "1")},
-		"user_id:1|dpv:Profiling":            {Principal: NewSubject(UserID, "1"), Purpose: Profiling},
-		"user_id:1|dpv:Marketing":            {Principal: NewSubject(UserID, "1"), Every: true},
-		"email:a@b.example:c|erase":          {Verb: Erase, Principal: NewSubject(Email, "a@b.example:c"), Every: true},
-		"phone:+358 40 123|":                 {Principal: NewSubject(Phone, "+358 40 123")},
-		"user_id:1|retain:vat%5Fid,order_id": {Verb: Retain, Principal: NewSubject(UserID, "1"), Terms: Terms{Fields: "order_id,vat_id"}},
-		"user_id:1|retain:":                  {Verb: Retain, Principal: NewSubject(UserID, "1")},
-		"user_id:1|retain:Vat":               {Verb: Retain, Principal: NewSubject(UserID, "1")},
-		"user_id:1|guardian:dpv:Profiling":   {Verb: GuardianWithdraw, Principal: NewSubject(UserID, "1"), Purpose: Profiling},
-		"user_id:1|analy%74ics":              {Principal: NewSubject(UserID, "1"), Purpose: Analytics},
-		"user_id:1|%zz":                      {Principal: NewSubject(UserID, "1")},
+		"user_id:%61%7c|analytics":                                   {Principal: NewSubject(UserID, "a|"), Purpose: Analytics},
+		"user_id:1|fun":                                              {Principal: NewSubject(UserID, "1")},
+		"user_id:1|dpv:Profiling":                                    {Principal: NewSubject(UserID, "1"), Purpose: Profiling},
+		"user_id:1|dpv:Marketing":                                    {Principal: NewSubject(UserID, "1"), Purpose: groupNamed("marketing")},
+		"user_id:1|guardian:marketing":                               {Verb: GuardianWithdraw, Principal: NewSubject(UserID, "1"), Purpose: groupNamed("marketing")},
+		"user_id:1|dpv:CommercialPurpose":                            {Principal: NewSubject(UserID, "1"), Every: true},
+		"email:a@b.example:c|erase":                                  {Verb: Erase, Principal: NewSubject(Email, "a@b.example:c"), Every: true},
+		"phone:+358 40 123|":                                         {Principal: NewSubject(Phone, "+358 40 123")},
+		"user_id:1|retain:vat%5Fid,order_id":                         {Verb: Retain, Principal: NewSubject(UserID, "1"), Terms: Terms{Fields: "order_id,vat_id"}},
+		"user_id:1|retain:":                                          {Verb: Retain, Principal: NewSubject(UserID, "1")},
+		"user_id:1|retain:Vat":                                       {Verb: Retain, Principal: NewSubject(UserID, "1")},
+		"user_id:1|guardian:dpv:Profiling":                           {Verb: GuardianWithdraw, Principal: NewSubject(UserID, "1"), Purpose: Profiling},
+		"user_id:1|analy%74ics":                                      {Principal: NewSubject(UserID, "1"), Purpose: Analytics},
+		"user_id:1|%zz":                                              {Principal: NewSubject(UserID, "1")},
 		"user_id:1|link:ledger:09000000-0000-8000-8000-000000000000": {Verb: Link, Principal: NewSubject(UserID, "1"), OtherToken: Token{9, 6: 0x80, 8: 0x80}},
 	} {
 		if got, err := ParseRecordKey([]byte(key)); err != nil || got != want {

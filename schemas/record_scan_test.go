@@ -145,7 +145,7 @@ func (m recordMaker) likely(name string) string {
 		return m.mostly(`"email:`+strconv.Itoa(m.IntN(5))+`"`, `"ledger:01020304-0506-8708-890a-0b0c0d0e0f10"`, `"ledger:01020304-0506-8708-890a0b0c-0d0e0f10"`,
 			`"ledger:00020304-0506-8708-890A-0b0c0d0e0f10"`, `"phone:"`, `"device_id:\u00e4"`, `"x:y"`, `"ledger:é1020304-0506-8708-890a-0b0c0d0e0f1"`)
 	case "purpose":
-		return m.mostly(`"analytics"`, `"*"`, `"dpv:Marketing"`, `"https://w3id.org/dpv#TargetedAdvertising"`, `"newsletter"`, `"anal\u0079tics"`)
+		return m.mostly(`"analytics"`, `"*"`, `"dpv:Marketing"`, `"https://w3id.org/dpv#TargetedAdvertising"`, `"newsletter"`, `"Direct-Marketing"`, `"anal\u0079tics"`)
 	case "event_state":
 		return m.pick(`"ConsentGiven"`, `"dpv:RenewedConsentGiven"`, m.mostly("null", `"ConsentWithdrawn"`, `"dpv:ConsentUnknown"`, `""`))
 	case "verb":
