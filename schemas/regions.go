@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -126,11 +125,8 @@ func parseRegions(name string, data []byte, base *Regions) (*Regions, error) {
 	keys := f.object(root, "regions", []string{"date", "eu", "eea", "adequate", "certified"}, "")
 	if keys["date"] == nil {
 		f.problem(root.Line, "regions: the key date is missing")
-	} else if date, ok := f.text(keys["date"], "date"); ok {
-		if _, err := time.Parse(time.DateOnly, date); err != nil {
-			f.problem(keys["date"].Line, "date: must be YYYY-MM-DD")
-		}
-		r.date = date
+	} else {
+		r.date = f.day(keys["date"], "date")
 	}
 	for key, list := range map[string]*map[string]bool{"eu": &r.eu, "eea": &r.eea, "adequate": &r.adequate, "certified": &r.certs} {
 		if keys[key] != nil {
