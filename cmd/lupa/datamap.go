@@ -16,6 +16,7 @@ type mappedTable struct {
 	Version       string        `json:"version"`
 	File          string        `json:"file"`
 	Where         []string      `json:"where"`
+	Consent       []string      `json:"consent_in_events,omitempty"` // what narrows the ledger's
 	Purposes      []string      `json:"purposes"`
 	LegalBasis    string        `json:"legal_basis"`
 	OnDeny        string        `json:"on_deny"`
@@ -45,6 +46,13 @@ func dataMap(contracts []*schemas.Contract) []mappedTable {
 		}
 		for _, w := range c.Where {
 			t.Where = append(t.Where, w.Path.String()+"="+w.Value)
+		}
+		for _, s := range c.Signals {
+			var paths []string
+			for _, path := range c.Fields[s.Field].Paths {
+				paths = append(paths, path.String())
+			}
+			t.Consent = append(t.Consent, s.Kind.String()+"="+strings.Join(paths, " | "))
 		}
 		for i := range c.Fields {
 			f := &c.Fields[i]
@@ -81,6 +89,11 @@ func printDataMap(w io.Writer, contracts []*schemas.Contract) error {
 		_, err := fmt.Fprintf(w, "\n%s %s from events with %s\n  kept for %s on %s, else %s; retention %s\n",
 			t.Table, t.Version, strings.Join(t.Where, " and "),
 			strings.Join(t.Purposes, ", "), t.LegalBasis, t.OnDeny, retention)
+		for _, signal := range t.Consent {
+			if err == nil {
+				_, err = fmt.Fprintf(w, "  narrowed by consent in events at %s\n", signal)
+			}
+		}
 		if err != nil {
 			return err
 		}
