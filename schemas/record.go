@@ -48,7 +48,8 @@ type Record struct {
 	// Proven reports whether a grant carries its evidence: how it was
 	// collected, the notice shown, when, and by which system (Art 7(1)).
 	Proven bool
-	// Pending is a grant that was asked for and not confirmed yet.
+	// Pending is a grant that was asked for and not confirmed yet; it is never
+	// Proven.
 	Pending bool
 	// Until is when a grant runs out or a duty to retain ends, microseconds
 	// since 1970 UTC; 0 is never. Of Born it is the first moment of the

@@ -9,6 +9,8 @@ type RecordReader struct {
 	// terms are texts that stood in records before, so that each is kept once. Of
 	// a reader that has no map they are not.
 	terms map[string]string
+	// recent is what each member was last.
+	recent []string
 	// regions are the same for lists of regions, by their JSON.
 	regions map[string]string
 }
@@ -18,7 +20,7 @@ const maxTerms = 4096
 
 // NewRecordReader makes a reader.
 func NewRecordReader(v *Vocabulary) *RecordReader {
-	return &RecordReader{vocabulary: v, terms: map[string]string{}, regions: map[string]string{}}
+	return &RecordReader{vocabulary: v, terms: map[string]string{}, recent: make([]string, numMembers), regions: map[string]string{}}
 }
 
 // Read appends what message i of m says to dst: one statement. A message of which

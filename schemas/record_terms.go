@@ -22,13 +22,29 @@ const maxTerm = 64
 // a ledger holds no text that may be about somebody; " " if it is blank.
 func TermText(text string) string {
 	p := RecordReader{}
-	return p.term([]byte(text))
+	return p.term(unread, []byte(text))
 }
 
-func (p *RecordReader) term(text []byte) string {
+// term is TermText of the text of a member. Mostly it is what the member was
+// in the record before, which is found faster than in a map.
+func (p *RecordReader) term(which recordMember, text []byte) string {
 	if len(text) == 0 {
 		return ""
 	}
+	if p.recent == nil {
+		return p.newTerm(text)
+	}
+	if p.recent[which] != string(text) {
+		term := p.newTerm(text)
+		if term != string(text) {
+			return term
+		}
+		p.recent[which] = term
+	}
+	return p.recent[which]
+}
+
+func (p *RecordReader) newTerm(text []byte) string {
 	if known, ok := p.terms[string(text)]; ok {
 		return known
 	}
@@ -72,7 +88,7 @@ func (p *RecordReader) termOf(m *recordMembers, which recordMember) string {
 	if err != nil {
 		return otherTerm
 	}
-	return p.term(text)
+	return p.term(which, text)
 }
 
 // evidence reads the terms of a record, and whether a grant is proven by them
@@ -102,7 +118,7 @@ func (p *RecordReader) evidence(m *recordMembers, r *Record) error {
 		return err
 	}
 	r.Terms = Terms{
-		Method: p.term(method), Notice: p.term(notice), System: p.term(system), Type: p.term(consentType),
+		Method: p.term(theMethod, method), Notice: p.term(theNotice, notice), System: p.term(theSystem, system), Type: p.term(theType, consentType),
 		Language: p.termOf(m, theLanguage), Basis: p.termOf(m, theBasis), ProcessingID: p.termOf(m, theProcessing),
 		Regions: p.regionsOf(m),
 	}
@@ -133,6 +149,9 @@ func (m *recordMembers) checkObject(which recordMember) error {
 
 // isDoubleOptIn reports whether bareName of the method is doubleoptin.
 func isDoubleOptIn(method []byte) bool {
+	if string(method) == "double_opt_in" {
+		return true
+	}
 	want := "doubleoptin"
 	for len(method) > 0 {
 		r, n := utf8.DecodeRune(method)

@@ -1,8 +1,6 @@
 package schemas
 
-import (
-	"time"
-)
+import "time"
 
 // end reads a time at which something ends. One that is not after 1970 is no
 // time that anybody meant, and 0 stands for no end.
@@ -164,6 +162,6 @@ func (p *RecordReader) birth(m *recordMembers, r *Record) error {
 	if !ok {
 		return theCountry.fault("must be an ISO 3166-1 alpha-2 code")
 	}
-	r.Terms.Country = p.term([]byte(code))
+	r.Terms.Country = p.term(theCountry, []byte(code))
 	return nil
 }
