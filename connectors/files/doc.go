@@ -27,4 +27,7 @@
 // too large. A compressed file that is cut short or damaged is an error with
 // the place in it; so is a file that changes while it is read. Errors name
 // files, lines and bytes, never what is in them.
+//
+// Rows of tables, which are read once and have no position, come from OpenRows:
+// CSV, JSON lines and Parquet, each row as one JSON object.
 package files
