@@ -83,11 +83,16 @@ func TestParseRecordMade(t *testing.T) {
 	m := recordMaker{rand.New(rand.NewPCG(seed, 0))}
 	var b []byte
 	good := 0
+	reader := NewRecordReader(DefaultVocabulary())
 	for range rounds {
 		b = m.record(b[:0])
 		checkOracle(t, b)
-		if _, err := ParseRecord(b); err == nil {
+		r, err := ParseRecord(b)
+		if err == nil {
 			good++
+		}
+		if again, err2 := reader.Parse(b); again != r || fmt.Sprint(err) != fmt.Sprint(err2) {
+			t.Fatalf("a reader that is kept reads %+v, error %v; another %+v, error %v", again, err2, r, err)
 		}
 		// And the same with a few bytes that are moved.
 		for range m.IntN(3) {
