@@ -23,6 +23,7 @@ var inputTypes = [...]arrow.Type{
 	schemas.Boolean:   arrow.BOOL,
 	schemas.Timestamp: arrow.TIMESTAMP,
 	schemas.Date:      arrow.DATE32,
+	schemas.JSON:      arrow.BINARY_VIEW,
 }
 
 // columnTypes are the types of treated columns.
