@@ -1,7 +1,9 @@
 package consent
 
 import (
+	"cmp"
 	"math/bits"
+	"slices"
 
 	"lupa/schemas"
 )
@@ -96,13 +98,16 @@ func Decide(lines []Line, q Question) Decision { return decide(lines, &q, nil) }
 
 func decide(lines []Line, q *Question, tr *trace) Decision {
 	j := judge{Question: q, lines: lines, void: beginning, trace: tr}
+	plain := true
 	for i := range lines {
+		plain = plain && lines[i].plain()
 		j.person = j.person || !lines[i].Shared && !lines[i].Neighbour
 	}
-	if j.erased() {
+	switch {
+	case plain:
+	case j.erased():
 		return j.retained()
-	}
-	if j.restricted() {
+	case j.restricted():
 		return Decision{Reason: schemas.Restricted}
 	}
 	var worst [schemas.NumPurposes]schemas.Reason
@@ -134,6 +139,11 @@ type judge struct {
 	born   bool           // some birth is known
 	until  int64
 	trace  *trace // nil where nobody wants to know why
+}
+
+// plain reports whether a line has nothing that is about the subject as a whole.
+func (l *Line) plain() bool {
+	return !l.Capped && (len(l.Timeline) == 0 || l.Timeline[0].Says != schemas.Erased && l.Timeline[0].Purpose < restriction)
 }
 
 // onlyDenies reports whether a line permits and erases nothing.
@@ -181,6 +191,10 @@ func (j *judge) retained() Decision {
 			}
 		}
 	}
+	slices.SortFunc(d.Duties, func(a, b Duty) int {
+		return cmp.Or(cmp.Compare(a.Fields, b.Fields), cmp.Compare(a.Basis, b.Basis), cmp.Compare(a.Until, b.Until))
+	})
+	d.Duties = slices.Compact(d.Duties)
 	return d
 }
 

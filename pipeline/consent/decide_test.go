@@ -59,22 +59,45 @@ type step func(Timeline) Timeline
 // may speak for itself before it is 16 but in Finland, where it is 13, and in
 // France, where it is 15 and both must agree.
 var (
-	testGlossary = newGlossary(func(regions string) bool { return slices.Contains(strings.Split(regions, ","), "FI") })
-	testRules    = &rules{ages: testAges{}, vocabulary: schemas.DefaultVocabulary()}
+	testGlossary = newGlossary(inFinland)
+	testRules    = &rules{ages: testAges{}, vocabulary: testWords{}}
 )
 
 type testAges struct{}
 
-// Age has a law that was stricter before 2000 in Finland.
+// newLaw is when the Finnish law changes.
+const newLaw = int64(1000)
+
+// Age has a law that was stricter in Finland before newLaw.
 func (testAges) Age(country string, at int64) (years int, joint bool) {
 	switch {
-	case country == "FI" && at >= day(2000, 1, 1):
+	case country == "FI" && at >= newLaw:
 		return 13, false
 	case country == "FR":
 		return 15, true
 	}
 	return 16, false
 }
+
+func inFinland(regions string) bool { return slices.Contains(strings.Split(regions, ","), "FI") }
+
+// testWords has two groups of purposes, one of which has what the other has.
+type testWords struct{}
+
+func (testWords) Set(p schemas.Purpose) schemas.PurposeSet {
+	switch p {
+	case schemas.FirstGroup:
+		return schemas.Purposes(email, stats)
+	case schemas.FirstGroup + 1:
+		return schemas.Purposes(stats, prof)
+	}
+	if p.IsGroup() {
+		return 0
+	}
+	return schemas.Purposes(p)
+}
+
+func (w testWords) Name(p schemas.Purpose) string { return w.Set(p).String() }
 
 func day(year int, month time.Month, day int) int64 {
 	return time.Date(year, month, day, 0, 0, 0, 0, time.UTC).UnixMicro()

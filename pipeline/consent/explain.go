@@ -127,7 +127,9 @@ func (t *trace) duty(line int, e *Entry, now int64) {
 func (j *judge) noteAt(line int, e *Entry, purpose schemas.Purpose, c clock, rule string) {
 	if j.trace != nil {
 		s := j.trace.note(line, e, rule)
-		s.Purpose, s.Clock = purpose.String(), c.name
+		if s.Purpose, s.Clock = purpose.String(), "at the event"; c.said == now {
+			s.Clock = "now"
+		}
 	}
 }
 

@@ -64,10 +64,14 @@ func records(said ...say) (r []schemas.Record) {
 
 func newView(t testing.TB, opts Options) *View {
 	t.Helper()
+	if opts.Ages == nil {
+		opts.Ages, opts.Allows = testAges{}, inFinland
+	}
 	v, err := NewView(hashed{}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.rules.vocabulary = testWords{}
 	return v
 }
 
@@ -96,7 +100,7 @@ func contract() *schemas.Contract {
 			userColumn:    {Name: "user_id", Type: schemas.Text, Identifiers: []schemas.IdentifierKind{schemas.UserID}},
 			anonColumn:    {Name: "anonymous_id", Type: schemas.Text, Identifiers: []schemas.IdentifierKind{schemas.AnonymousID}},
 			contactColumn: {Name: "contact", Type: schemas.Text, Identifiers: []schemas.IdentifierKind{schemas.Email, schemas.UserID}},
-			plainColumn:   {Name: "plan", Type: schemas.Text, Purposes: schemas.Purposes(stats)},
+			plainColumn:   {Name: "plan", Type: schemas.Text, Purposes: schemas.Purposes(stats), Treatment: schemas.Treatment{Technique: schemas.Keep}},
 		},
 	}
 }

@@ -253,11 +253,18 @@ func (s *shadows) amend(t testing.TB, v *View, c *schemas.Contract) (amended []p
 	for i, d := range decideRows(t, v, c, rows...) {
 		r := s.rows[i]
 		if r.place.Masked != schemas.NoReason {
-			if !r.dropped && d.Reason == schemas.Erased {
-				r.dropped, r.place.Reason = true, d.Reason
+			stays := d.Reason != schemas.Erased && d.Reason != schemas.Retained
+			if r.place.Masked == schemas.Retained {
+				stays = d.Reason == schemas.Retained
+			}
+			if !r.dropped && !stays {
+				r.dropped, r.place.Reason = true, schemas.Erased
 				amended = append(amended, r.place)
 			}
 			continue
+		}
+		if d.Reason == schemas.Retained {
+			d.Reason = schemas.Erased
 		}
 		d.Granted &= r.place.Granted
 		if r.dropped || d.Reason == schemas.ConsentGiven && d.Granted == r.place.Granted {
@@ -278,7 +285,11 @@ func TestRecheckIsDecidingAnew(t *testing.T) {
 	amended, kept := 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		maxLinked := rapid.IntRange(2, 6).Draw(rt, "max linked")
-		v := newView(t, Options{MaxLinked: maxLinked, Journal: rapid.SampledFrom([]int{0, 1, 3, 10, 30}).Draw(rt, "journal")})
+		at := int64(0)
+		v := newView(t, Options{
+			MaxLinked: maxLinked, Journal: rapid.SampledFrom([]int{0, 1, 3, 10, 30}).Draw(rt, "journal"),
+			Now: func() int64 { return at },
+		})
 		m := newModel(maxLinked)
 		contracts := make([]*schemas.Contract, tables)
 		for i := range contracts {
@@ -310,9 +321,11 @@ func TestRecheckIsDecidingAnew(t *testing.T) {
 			}
 		}
 		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
-			switch rapid.IntRange(0, 9).Draw(rt, "step") {
+			switch rapid.IntRange(0, 10).Draw(rt, "step") {
 			default:
 				message(rt, v, m)
+			case 6:
+				at += instants.Draw(rt, "later") / 4
 			case 0, 1, 2:
 				table := rapid.IntRange(0, tables-1).Draw(rt, "table")
 				rows := rowsDrawn.Draw(rt, "rows")

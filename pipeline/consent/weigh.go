@@ -9,16 +9,13 @@ import (
 
 // clock is one of the two times at which a purpose must be permitted: records
 // count that were said until said, validities and ages are those at.
-type clock struct {
-	said, at int64
-	name     string
-}
+type clock struct{ said, at int64 }
 
 // now is after every record.
 const now = int64(math.MaxInt64)
 
-func (j *judge) now() clock   { return clock{now, j.Now, "now"} }
-func (j *judge) event() clock { return clock{j.At, j.At, "at the event"} }
+func (j *judge) now() clock   { return clock{now, j.Now} }
+func (j *judge) event() clock { return clock{j.At, j.At} }
 
 // parts are a timeline without its head, by what the records are about.
 type parts struct {
@@ -41,6 +38,10 @@ func (j *judge) parts(line int) parts {
 	}
 	p := parts{line: line, every: t[:i]}
 	end := len(t)
+	if end == i || t[end-1].Purpose < guardians {
+		p.purposes = t[i:]
+		return p
+	}
 	for end > i && t[end-1].Purpose >= schemas.FirstGroup {
 		end--
 	}
@@ -165,11 +166,13 @@ func (j *judge) standing(p *parts, own Timeline, purpose schemas.Purpose, c cloc
 		switch {
 		case !e.grants():
 			s.denial, since = e.Says, e.Time
-			if s.denial != schemas.NoReason {
+			if j.trace != nil && s.denial != schemas.NoReason {
 				j.noteAt(p.line, e, purpose, c, "it denies what is in force")
 			}
 		case e.Time <= j.void:
-			j.noteAt(p.line, e, purpose, c, "a grant that is not later than an erasure is void")
+			if j.trace != nil {
+				j.noteAt(p.line, e, purpose, c, "a grant that is not later than an erasure is void")
+			}
 		case weaned && j.childAt(e.Time):
 			s.young = true
 			j.noteAt(p.line, e, purpose, c, "a grant that a child gave is void")
@@ -181,14 +184,21 @@ func (j *judge) standing(p *parts, own Timeline, purpose schemas.Purpose, c cloc
 	if len(p.every) > 0 {
 		j.join(&s, p.line, p.every, purpose, since, c)
 	}
+	if len(p.groups) > 0 {
+		j.joinGroups(&s, p, purpose, since, c)
+	}
+	return s
+}
+
+// joinGroups joins the records for those groups that hold a purpose.
+func (j *judge) joinGroups(s *inForce, p *parts, purpose schemas.Purpose, since int64, c clock) {
 	for groups := p.groups; len(groups) > 0; {
 		group := groups.of(groups[0].Purpose)
 		if j.rules.vocabulary.Set(group[0].Purpose).Has(purpose) {
-			j.join(&s, p.line, group, purpose, since, c)
+			j.join(s, p.line, group, purpose, since, c)
 		}
 		groups = groups[len(group):]
 	}
-	return s
 }
 
 // join adds the records of a wide scope to what stands since some time.
@@ -226,11 +236,16 @@ func (j *judge) reason(line int, s *inForce, purpose schemas.Purpose, c clock) s
 	case g.Until != 0 && g.Until <= c.at:
 		j.noteAt(line, g, purpose, c, "its validity has run out")
 		return schemas.Expired
-	case j.rules.forbids(g.Terms):
+	}
+	if g.Until > j.Now {
+		j.before(g.Until)
+	}
+	if j.rules.forbids(g.Terms) {
 		j.noteAt(line, g, purpose, c, "it does not allow the region of the destination")
 		return schemas.Residency
 	}
-	j.before(g.Until)
-	j.noteAt(line, g, purpose, c, "it permits")
+	if j.trace != nil {
+		j.noteAt(line, g, purpose, c, "it permits")
+	}
 	return schemas.ConsentGiven
 }
