@@ -91,6 +91,8 @@ type EventsConfig struct {
 	Formats         map[string]FormatConfig
 	MaxMessageBytes int64
 	MaxDepth        int
+	// TCFVendor is our number in the TCF's vendor list; 0 is none.
+	TCFVendor int
 }
 
 // EventsKafka is events in topics, read by the members of a group.
@@ -298,6 +300,7 @@ func (c *Config) readEvents(r *configReader) setter {
 			"formats":           c.readFormats(r),
 			"max_message_bytes": r.bytes(&c.Events.MaxMessageBytes, 1<<10, 64<<20),
 			"max_depth":         r.integer(&c.Events.MaxDepth, 1, 1024),
+			"tcf_vendor":        r.integer(&c.Events.TCFVendor, 1, 65535),
 		})
 		if s["kafka"] == nil && s["files"] == nil {
 			r.problem(n, key, "has neither kafka nor files; at least one is needed")

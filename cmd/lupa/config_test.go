@@ -53,7 +53,7 @@ func TestLoadConfigGood(t *testing.T) {
 			Files: &EventsFiles{Paths: []string{
 				"testdata/config/events/**/*.jsonl.{gz,zst}", "/data/old.jsonl",
 			}},
-			MaxMessageBytes: 16 << 20, MaxDepth: 128,
+			MaxMessageBytes: 16 << 20, MaxDepth: 128, TCFVendor: 812,
 		},
 		Contracts: ContractsConfig{Dir: "testdata/config/contracts"},
 		Warehouse: WarehouseConfig{Dir: "testdata/warehouse", Namespace: "marketing_eu", Region: "FI", Postgres: &Secret{Env: "LUPA_CATALOG"}},

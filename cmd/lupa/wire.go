@@ -174,7 +174,11 @@ func (r *rooms) openLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.view, err = consent.NewView(domain, consent.Options{}); err != nil {
+	narrow, err := narrower(schemas.DefaultVocabulary(), &r.config.Events)
+	if err != nil {
+		return err
+	}
+	if r.view, err = consent.NewView(domain, consent.Options{Narrow: narrow}); err != nil {
 		return err
 	}
 	began := time.Now()
