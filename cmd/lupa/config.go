@@ -53,8 +53,9 @@ type LedgerConfig struct {
 	// Encoding is that of the messages of a topic. Mapping says how those are read
 	// that are rows of another system: a file, or a preset's name; empty is none.
 	Encoding, Mapping string
-	// Vocabulary and Ages are files that add to the embedded tables; empty is none.
-	Vocabulary, Ages string
+	// Vocabulary, Ages and Regions are files that add to the embedded tables or
+	// stand for them; empty is none.
+	Vocabulary, Ages, Regions string
 	// MaxLinked is how many identifiers one subject may have. Shared are kinds of
 	// identifiers that several people share.
 	MaxLinked int

@@ -19,6 +19,7 @@ func (c *Config) readLedger(r *configReader) setter {
 			"mapping":    r.mapping(&c.Ledger.Mapping),
 			"vocabulary": r.path(&c.Ledger.Vocabulary),
 			"ages":       r.path(&c.Ledger.Ages),
+			"regions":    r.path(&c.Ledger.Regions),
 			"max_linked": r.integer(&c.Ledger.MaxLinked, 2, 10_000),
 			"shared":     r.kinds(&c.Ledger.Shared),
 			"snapshot": func(key string, n *yaml.Node) {

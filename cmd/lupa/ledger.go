@@ -6,8 +6,6 @@ import (
 	"fmt"
 
 	"lupa/pipeline"
-	"lupa/pipeline/consent"
-	"lupa/schemas"
 )
 
 // errLedgerBehind is a ledger that ends before what the tables were decided by.
@@ -42,12 +40,4 @@ func ledgerReaches(reached, committed pipeline.Vector, topic string) error {
 		}
 	}
 	return withCode(exitData, errors.Join(errs...))
-}
-
-// messages gives a view what it takes of a topic's messages.
-type messages struct{ *consent.View }
-
-// ApplyMessages takes keys and values alone.
-func (m messages) ApplyMessages(b *schemas.LedgerMessages) (int, error) {
-	return m.Apply(b.Keys, b.Values)
 }

@@ -7,9 +7,9 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
-	"lupa/connectors/files"
 	"lupa/connectors/kafka"
 	"lupa/connectors/quarantine"
 	"lupa/connectors/registry"
@@ -42,7 +42,8 @@ type rooms struct {
 	registry  *registry.Client // nil without one
 	budget    budget
 	sink      *warehouse.Sink
-	aside     pipeline.Quarantine // nil without a quarantine
+	reviewed  atomic.Pointer[warehouse.Sink] // sink, for the view
+	aside     pipeline.Quarantine            // nil without a quarantine
 	closers   []func() error
 }
 
@@ -64,6 +65,13 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 	if err := r.openRegistry(); err != nil {
 		return nil, withCode(exitUsage, err)
 	}
+	// What is late depends on what the tables have, if there are any. Where there
+	// are none, none are made for a job that cannot begin.
+	if _, err := os.Stat(c.Warehouse.Dir); err == nil {
+		if err := r.openWarehouse(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.openLedger(ctx); err != nil {
 		return nil, err
 	}
@@ -71,9 +79,12 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 	if r.budget, err = share(c.Memory.Limit, c.Commit.MaxBytes, r.workers()); err != nil {
 		return nil, err
 	}
-	if err := r.openWarehouse(ctx); err != nil {
-		return nil, err
+	if r.sink == nil {
+		if err := r.openWarehouse(ctx); err != nil {
+			return nil, err
+		}
 	}
+	r.sink.LimitBuffers(max(1, r.budget.rows/int64(r.workers())))
 	if err := r.checkLedger(ctx); err != nil {
 		return nil, err
 	}
@@ -111,20 +122,20 @@ func (r *rooms) openWarehouse(ctx context.Context) error {
 		epoch = int(r.keys.Epoch())
 	}
 	sink, err := warehouse.Open(ctx, warehouse.Options{
-		Dir:            r.config.Warehouse.Dir,
-		Namespace:      r.config.Warehouse.Namespace,
-		Contracts:      r.tables(),
-		Policy:         schemas.PolicyHash(r.contracts),
-		KeyEpoch:       epoch,
-		MaxBufferBytes: max(1, r.budget.rows/int64(r.workers())),
-		Catalog:        r.catalog(),
-		StaleAfter:     max(time.Hour, 4*r.config.Commit.Interval),
-		Log:            r.log,
+		Dir:        r.config.Warehouse.Dir,
+		Namespace:  r.config.Warehouse.Namespace,
+		Contracts:  r.tables(),
+		Policy:     schemas.PolicyHash(r.contracts),
+		KeyEpoch:   epoch,
+		Catalog:    r.catalog(),
+		StaleAfter: max(time.Hour, 4*r.config.Commit.Interval),
+		Log:        r.log,
 	})
 	if err != nil {
 		return err
 	}
 	r.sink = sink
+	r.reviewed.Store(sink)
 	r.closers = append(r.closers, sink.Close)
 	return nil
 }
@@ -169,34 +180,6 @@ func (r *rooms) openQuarantine() error {
 	return nil
 }
 
-func (r *rooms) openLedger(ctx context.Context) error {
-	domain, err := r.domain(ledgerDomain)
-	if err != nil {
-		return err
-	}
-	narrow, err := narrower(schemas.DefaultVocabulary(), &r.config.Events)
-	if err != nil {
-		return err
-	}
-	if r.view, err = consent.NewView(domain, consent.Options{Narrow: narrow}); err != nil {
-		return err
-	}
-	began := time.Now()
-	if err := r.readLedger(ctx); err != nil {
-		return err
-	}
-	s := r.view.Stats()
-	r.log.Info("ledger read", "records", s.Records, "subjects", s.Subjects, "unreadable", s.Unreadable,
-		"unknown_purposes", s.UnknownPurposes, "ties", s.Ties, "capped", s.Capped, "seconds", time.Since(began).Seconds())
-	if s.Unreadable > 0 {
-		r.log.Warn("ledger records could not be read, and deny whom they are about", "records", s.Unreadable, "first", r.view.Fault())
-	}
-	if s.Subjects == 0 {
-		r.log.Warn("the ledger is about nobody, so no row about a person can be kept")
-	}
-	return nil
-}
-
 // tellUnreadable logs, at most once in a while, that there are more ledger
 // records that cannot be read than there were, until the function it gives is
 // called.
@@ -218,33 +201,6 @@ func (r *rooms) tellUnreadable(every time.Duration) (stop func()) {
 		}
 	}()
 	return func() { close(done) }
-}
-
-func (r *rooms) readLedger(ctx context.Context) error {
-	if r.config.Ledger.Kafka == nil {
-		fixed, err := files.ReadLedger(ctx, r.config.Ledger.File, messages{r.view})
-		if err != nil {
-			return fmt.Errorf("ledger: %w", err)
-		}
-		r.ledger = fixed
-		return nil
-	}
-	k := r.config.Ledger.Kafka
-	cluster, err := r.cluster(k.Brokers, k.Security)
-	if err != nil {
-		return err
-	}
-	ledger, err := cluster.Ledger(k.Topic, messages{r.view}, kafka.LedgerOptions{
-		MaxStaleness: k.MaxStaleness, Strict: k.Strict, Stall: stallAfter(r.config.Commit.Interval)})
-	if err != nil {
-		return err
-	}
-	if err := ledger.Start(ctx); err != nil {
-		return err
-	}
-	r.ledger, r.following = ledger, ledger
-	r.closers = append(r.closers, ledger.Close)
-	return nil
 }
 
 // stallAfter is how long the ledger may keep events waiting without being told:
