@@ -23,7 +23,12 @@ WORKERS     = 2
 RUNS        = 1
 COMPRESSION =
 
-.PHONY: help build demo test integration bench lint fuzz clean
+# How many histories of the ledger each test of `make nightly` draws, some twenty
+# messages each, and from which seed.
+CHECKS      = 100000
+SEED        = $(shell date +%s)
+
+.PHONY: help build demo test nightly integration bench lint fuzz clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
@@ -38,6 +43,12 @@ test: ## go vet and every fast test
 	go vet ./...
 	$(GOTEST) -timeout 20m ./...
 	cd bench && go vet ./... && $(GOTEST) ./...
+
+nightly: SEED := $(SEED)
+nightly: ## compare the ledger with its model over millions of messages: make nightly CHECKS=1000000 SEED=1
+	@echo "make nightly CHECKS=$(CHECKS) SEED=$(SEED)"
+	go test -count 1 -timeout 8h -run 'IsTheModel|OrderOfDelivery|IsDecidingAnew' ./pipeline/consent \
+		-rapid.checks=$(CHECKS) -rapid.seed=$(SEED) -rapid.nofailfile
 
 integration: export PASSED = $(CURDIR)/.cache/passed
 integration: build $(KAFKA)/ready $(REGISTRY)/ready $(VENV)/ready ## tests with other programs: a real Apache Kafka and schema registry; DuckDB and PyIceberg read the tables

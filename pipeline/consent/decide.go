@@ -38,7 +38,7 @@ type Question struct {
 	// withdrawn or ran out later (GDPR Art 7(3)).
 	Prospective bool
 
-	rules *rules
+	rules *rules // those of a view; without any no terms are known
 }
 
 // Decision is the outcome for one row.
@@ -94,7 +94,12 @@ func (d Decision) and(o Decision) Decision {
 //     others the most restrictive wins; if all are silent there is no record.
 //   - The row's reason is the greatest of those of the purposes needed. Nothing
 //     is permitted for a row that needs no purpose.
-func Decide(lines []Line, q Question) Decision { return decide(lines, &q, nil) }
+func Decide(lines []Line, q Question) Decision {
+	if q.rules == nil {
+		q.rules = &rules{ages: wholeYears(strictestAge), vocabulary: schemas.DefaultVocabulary()}
+	}
+	return decide(lines, &q, nil)
+}
 
 func decide(lines []Line, q *Question, tr *trace) Decision {
 	j := judge{Question: q, lines: lines, void: beginning, trace: tr}

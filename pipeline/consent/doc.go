@@ -9,26 +9,38 @@
 // # Records
 //
 // The view knows identifiers as tokens of the ledger's own domain and nothing
-// else. A key is one identifier and one purpose, or one identifier and every
-// purpose. The rules by which records make up a timeline:
+// else. A key is one identifier and one scope: a purpose, every purpose, a group
+// of purposes, its guardian's records for a purpose or for all of them, its
+// restriction, its birth, or a duty to retain certain fields. The rules by which
+// records make up a timeline:
 //
 //   - The version orders the records of a key. A lower one that comes late
 //     changes nothing that a higher one says, but it is history: it tells what
 //     was in force when an event happened.
 //   - Two records of one version that differ: the more restrictive one stands
-//     alone, and a tie is counted. It is the one with the greater reason; of
-//     two grants the later, of two others the earlier.
+//     alone, and a tie is counted. It is the one with the greater reason. Of two
+//     with the same reason what is stricter in each stands: of grants the later
+//     beginning and the sooner end, of others the earlier, of births the younger;
+//     where they name different regions none is allowed, and where they name
+//     different countries none is known.
 //   - A tombstone empties its key. Versions up to the highest that the key had
 //     never come back.
 //   - A value that cannot be read denies its key until a record with a higher
 //     version than the key had comes: an erasure every purpose of its
-//     identifier, a link both its ends, until the same link can be read.
+//     identifier, and so do a restriction or what lifts it, a birth, a duty and
+//     what a guardian says; a link both its ends, until the same link can be
+//     read.
 //   - A withdrawal or an objection under a purpose that is not known here takes
 //     back something, and nobody can say what: it is one for every purpose, and
 //     so is a value under such a purpose that cannot be read. Grants and
 //     refusals under it say nothing, for nothing is in force under that name.
 //   - An erasure is about the identifier, whichever key it came under. No
-//     version, tombstone or later record undoes it.
+//     version, tombstone or later record undoes it. A tombstone does not lift a
+//     restriction either, nor does it make anybody older.
+//   - Of what a record says besides, its terms, each combination is kept once, and
+//     their number is bounded. When there are too many, of new ones only regions,
+//     fields, basis and country are kept; a record that would say more without
+//     its terms is undecodable when there is no room for those.
 //   - A message of which nobody can say whom it concerns is an error, and the
 //     reader stops. A marker is about nobody and says nothing.
 //
@@ -37,7 +49,7 @@
 //
 // # Every purpose
 //
-// Records for every purpose can only take away, and their versions say nothing
+// Records for every purpose, and those for a group of them, can only take away, and their versions say nothing
 // about those of another key. So time joins the two, and each of them counts,
 // whatever its version: a grant for one purpose holds against those that are
 // older than it; one of the same time or later outweighs it. Against anything
@@ -45,6 +57,14 @@
 // grants void that its records had outweighed: deleting a withdrawal is not
 // consent. A grant for every purpose is no grant (GDPR Art 6(1)(a)) and counts
 // as an undecodable record of that key.
+//
+// # Time
+//
+// A decision depends on two clocks: the event's, and that of the moment in which
+// it is made. What was said is in force now whatever its time; validities, duties
+// and ages are measured by a clock that never goes back. So a decision may change
+// by itself, and says when it may: Recheck decides all rows again once the first
+// of those moments has come.
 //
 // # Links
 //
@@ -62,4 +82,16 @@
 // a row stands only if it would be kept now, and a masked one only if nobody that
 // it names is erased. When the journal does not reach back to the first decision,
 // every row is decided again.
+//
+// # Late changes
+//
+// What the ledger says after rows were committed may take them away. With
+// Options.Reviewed, the position W up to which the tables were looked through for
+// that, the view keeps the identifiers whose rows have to be looked through
+// again: those for which something proven was granted, by themselves or by their
+// guardian, or one that they are linked with, and of which a message at or behind
+// W says less; whoever is erased; and whoever a message is about before which
+// others are gone, because rows may have been written under those. There is one
+// item an identifier. The queue is a function of the ledger and W alone: who reads
+// the ledger again has the same queue again, so it is stored nowhere.
 package consent

@@ -119,6 +119,9 @@ type Ages interface {
 // wholeYears is the law where nobody says what it is.
 type wholeYears int
 
+// strictestAge is the highest that the law of a country may have (Art 8(1)).
+const strictestAge = 16
+
 func (y wholeYears) Age(string, int64) (years int, joint bool) { return int(y), false }
 
 // learn takes over what the glossary has.
@@ -126,7 +129,9 @@ func (r *rules) learn(g *glossary) { r.terms, r.barred = g.terms, g.barred }
 
 // forbids reports whether terms do not allow the destination. Those that are not
 // known do not.
-func (r *rules) forbids(terms uint32) bool { return int(terms) >= len(r.barred) || r.barred[terms] }
+func (r *rules) forbids(terms uint32) bool {
+	return terms != 0 && (int(terms) >= len(r.barred) || r.barred[terms])
+}
 
 // country gives the country of a birth.
 func (r *rules) country(terms uint32) string {

@@ -147,7 +147,7 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 		opts.Reader = schemas.NewRecordReader(opts.Vocabulary)
 	}
 	if opts.Ages == nil {
-		opts.Ages = wholeYears(16)
+		opts.Ages = wholeYears(strictestAge)
 	}
 	if opts.Now == nil {
 		opts.Now = func() int64 { return time.Now().UnixMicro() }
