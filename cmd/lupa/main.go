@@ -103,6 +103,7 @@ func commands() []*cobra.Command {
 		newBackfillCommand(),
 		newCheckCommand(),
 		newVerifyCommand(),
+		newLedgerCommand(),
 		newPositionsCommand(),
 		newKeysCommand(),
 		newVersionCommand(),

@@ -21,7 +21,8 @@ const (
 // it at once.
 type progress struct {
 	w     io.Writer
-	total int64 // bytes; 0 when it is not known
+	what  string // is counted
+	total int64  // bytes; 0 when it is not known
 	now   func() time.Time
 	every time.Duration
 	bar   *progressbar.ProgressBar // nil for lines
@@ -44,7 +45,7 @@ func newProgress(w *os.File, total int64) *progress {
 }
 
 func newProgressLines(w io.Writer, total int64, now func() time.Time) *progress {
-	p := &progress{w: w, total: max(total, 0), now: now, every: lineInterval, began: now()}
+	p := &progress{w: w, what: "events", total: max(total, 0), now: now, every: lineInterval, began: now()}
 	p.shown = p.began
 	return p
 }
@@ -63,8 +64,8 @@ func newBar(w io.Writer, total int64) *progressbar.ProgressBar {
 	)
 }
 
-// Set says how much of the run is done: the bytes of total and the events that
-// were in them. It shows them when the last showing is long enough ago.
+// Set says how much of the run is done: the bytes of total and what was counted
+// in them. It shows them when the last showing is long enough ago.
 func (p *progress) Set(bytesDone, events int64) {
 	if p == nil {
 		return
@@ -100,7 +101,7 @@ func (p *progress) show() {
 		rate = int64(float64(p.count) / elapsed)
 	}
 	if p.bar != nil {
-		p.bar.Describe(fmt.Sprintf("%d events, %d events/s", p.count, rate))
+		p.bar.Describe(fmt.Sprintf("%d %s, %d %s/s", p.count, p.what, rate, p.what))
 		done := p.bytes
 		if p.total > 0 {
 			// A full bar takes itself away; that is for Done to do.
@@ -109,11 +110,11 @@ func (p *progress) show() {
 		_ = p.bar.Set64(done)
 		return
 	}
-	line := fmt.Sprintf("%d events", p.count)
+	line := fmt.Sprintf("%d %s", p.count, p.what)
 	if p.total > 0 {
 		line += fmt.Sprintf(", %d %%", min(p.bytes*100/p.total, 100))
 	}
-	line += fmt.Sprintf(", %d events/s", rate)
+	line += fmt.Sprintf(", %d %s/s", rate, p.what)
 	if p.total > 0 && p.bytes > 0 {
 		left := elapsed * float64(max(p.total-p.bytes, 0)) / float64(p.bytes)
 		line += fmt.Sprintf(", %d s left", int64(left+0.5))
