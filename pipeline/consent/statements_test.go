@@ -2,7 +2,9 @@ package consent
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -120,5 +122,38 @@ func TestNowNeverGoesBack(t *testing.T) {
 		if at = c.clock; v.now() != c.want {
 			t.Errorf("a clock at %d gives %d, want %d", c.clock, v.now(), c.want)
 		}
+	}
+}
+
+// TestTermsBesideStages: records with terms that nobody had before come in while
+// batches are decided by those that were there.
+func TestTermsBesideStages(t *testing.T) {
+	v := newView(t, Options{})
+	apply(t, v, of(user("u"), grant(email, 1).in("FI")), of(user("w"), grant(email, 1).in("SE")))
+	var deciding sync.WaitGroup
+	stop := make(chan struct{})
+	deciding.Go(func() {
+		for {
+			got := decideRows(t, v, contract(), row{time: 5, user: "u"}, row{time: 5, user: "w"})
+			if got[0].Reason != schemas.ConsentGiven || got[1].Reason != schemas.Residency {
+				t.Errorf("%s and %s", got[0].Reason, got[1].Reason)
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	for i := range 500 {
+		s := grant(email, 1).v(int64(i + 2)).in("FI")
+		s.Terms.Method = fmt.Sprint("method ", i)
+		apply(t, v, of(user("u"), s))
+	}
+	close(stop)
+	deciding.Wait()
+	explained := v.Explain([]schemas.Token{tokenOf(user("nobody else")), tokenOf(user("u"))}, Question{At: 5, Now: 9, Need: schemas.Purposes(email)})
+	if explained.Reason != schemas.ConsentGiven || len(explained.Chain) != 2 || explained.Chain[0].Terms.Method != "method 499" || explained.Chain[0].Clock != "now" {
+		t.Errorf("%+v", explained)
 	}
 }
