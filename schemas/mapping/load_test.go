@@ -62,6 +62,31 @@ m.yaml:3: time: a number cannot be of two formats`},
 	}
 }
 
+// A mapping is read, or all that is wrong is told with its line.
+func FuzzParse(f *testing.F) {
+	for _, name := range Presets() {
+		_, text, err := Preset(name, schemas.DefaultVocabulary())
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Add([]byte(table))
+	f.Add([]byte(wide))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		m, err := Parse("m.yaml", text, schemas.DefaultVocabulary())
+		var problems *Error
+		switch {
+		case err == nil && (len(m.principals) == 0 || len(m.records) == 0):
+			t.Fatal("a mapping of nobody or nothing is taken")
+		case err != nil && (!errors.As(err, &problems) || len(problems.Problems) == 0):
+			t.Fatal("an error without a problem")
+		case err == nil:
+			NewReader(m).Row([]byte(`{"email":"a","id":1,"at":"2026-01-02","status":"subscribed","list":"news"}`), nil)
+		}
+	})
+}
+
 // What cannot be read must never permit, whatever the row is.
 func FuzzRow(f *testing.F) {
 	f.Add(0, []byte(`{"email":"a@example.com","id":7,"at":"2026-01-02","status":"subscribed","list":"news"}`))

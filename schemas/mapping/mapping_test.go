@@ -113,6 +113,10 @@ withdraw user_id:7 direct_marketing_email at 1767304800000000 v1767304800000000
 			`{"id":"7","at":"2026-01-02","status":"unsubscribed","list":"x"}`, `
 withdraw user_id:7 * at 1767391199999999 v1767304800000000
 `},
+		{"a grant at a time that the clock showed twice is the later one", table,
+			`{"id":"7","at":"2026-10-25 03:30:00","status":"subscribed","list":"news"}`, `
+grant user_id:7 direct_marketing_email at 1792891800000000 v1792888200000000
+`},
 		{"a withdrawal without a time is a fault", table,
 			`{"id":"7","status":"unsubscribed","list":"news"}`, `
 unreadable user_id:7 direct_marketing_email: at: is missing

@@ -37,7 +37,7 @@ func (f timeFormat) local() bool { return f == dateTime || f == dateOnly || f ==
 func (f timeFormat) counts() bool { return f >= epochSeconds }
 
 // span is when something was: from its first to its last microsecond, which
-// differ when only the day is known.
+// differ when only the day is known, or what a clock showed twice.
 type span struct{ first, last int64 }
 
 var errNoTime = errors.New("is a time of none of the formats")
@@ -73,7 +73,7 @@ func (f timeFormat) parse(text string, zone *time.Location) (span, bool) {
 	case dateTime:
 		for _, layout := range [...]string{"2006-01-02 15:04:05", "2006-01-02T15:04:05"} {
 			if t, err := time.ParseInLocation(layout, text, zone); err == nil {
-				return instant(t), true
+				return onClock(t), true
 			}
 		}
 		return span{}, false
@@ -93,6 +93,17 @@ func (f timeFormat) since(n int64, zone *time.Location) (span, bool) {
 	}
 	y, m, d := time.UnixMicro(n * unit).UTC().Date()
 	return day(time.Date(y, m, d, 0, 0, 0, 0, zone)), true
+}
+
+// onClock is when a clock showed t: twice, if it was put back between.
+func onClock(t time.Time) span {
+	s := instant(t)
+	for _, by := range [...]time.Duration{-time.Hour, -time.Hour / 2, time.Hour / 2, time.Hour} {
+		if u := t.Add(by); u.Format(time.DateTime) == t.Format(time.DateTime) {
+			s.first, s.last = min(s.first, u.UnixMicro()), max(s.last, u.UnixMicro())
+		}
+	}
+	return s
 }
 
 func instant(t time.Time) span { return span{t.UnixMicro(), t.UnixMicro()} }
