@@ -138,8 +138,18 @@ func BenchmarkDecode(b *testing.B) {
 		{"learned", segmentContracts(), false},
 		{"plain", segmentContracts(), true},
 		{"default-contracts", schemas.DefaultContracts(), false},
+		{"default-contracts-signals", schemas.DefaultContracts(), false},
 	} {
 		b.Run(c.name, func(b *testing.B) {
+			arena, spans, times := arena, spans, times
+			if c.name == "default-contracts-signals" {
+				events := segmentEvents(batch, 1)
+				for i, event := range events {
+					events[i] = []byte(strings.Replace(string(event), `"context":{`,
+						`"context":{"consent":{"categoryPreferences":{"C0001":true,"C0002":true,"C0003":false,"C0004":false}},`, 1))
+				}
+				arena, spans, times = pack(events)
+			}
 			d := newJSON(b, c.contracts, Options{})
 			d.walker.plain = c.plain
 			if _, rejects, err := d.Decode(context.Background(), "", &schemas.Messages{Arena: arena, Values: spans, Times: times}); err != nil || len(rejects) > 0 {

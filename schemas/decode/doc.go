@@ -36,6 +36,10 @@
 //   - A dropped field that is neither an identity nor the event time is a
 //     column of nulls whose value is never looked at: any value, even an object,
 //     satisfies Required, and no type is wrong.
+//   - A signal, a field of type JSON, is the text of the value whatever that is.
+//     All its paths, and every repetition of a key, are compared; where two
+//     values differ, where null follows a value and where an object comes twice
+//     it is a text that is no JSON. A string may have its escapes undone.
 //   - A row without event time takes the message's own time. An event time
 //     that is there but is of the wrong type is not replaced.
 //

@@ -145,3 +145,55 @@ func TestSignalInProtobuf(t *testing.T) {
 		t.Errorf("nothing is %s %q", got, reason)
 	}
 }
+
+// TestSignalInEveryFormat sends one value in each format: what is in its list
+// arrives.
+func TestSignalInEveryFormat(t *testing.T) {
+	const value = `{"provider":"custom","deniedConsentIds":["a","b"]}`
+	const event = `{"x":"1","context":{"consent":` + value + `}}`
+	const consent = `{"type":"record","name":"C","fields":[{"name":"provider","type":"string"},{"name":"deniedConsentIds","type":{"type":"array","items":"string"}}]}`
+	const avroEvent = `{"type":"record","name":"R","fields":[{"name":"x","type":"string"},
+		{"name":"context","type":{"type":"record","name":"X","fields":[{"name":"consent","type":["null",` + consent + `]}]}}]}`
+	row := map[string]any{"x": "1", "context": map[string]any{"consent": map[string]any{"C": map[string]any{
+		"provider": "custom", "deniedConsentIds": []any{"a", "b"}}}}}
+	registry := &fakeRegistry{ids: map[int32]Schema{
+		1: {Type: Avro, Text: avroEvent},
+		2: {Type: Avro, Text: `{"type":"record","name":"E","fields":[{"name":"op","type":"string"},{"name":"after","type":["null",` + avroEvent + `]}]}`},
+		3: {Type: Avro, Text: `{"type":"record","name":"V","fields":[{"name":"specversion","type":"string"},{"name":"id","type":"string"},
+			{"name":"source","type":"string"},{"name":"type","type":"string"},{"name":"data","type":` + avroEvent + `}]}`},
+	}}
+	encode := func(id int32, v any) []byte {
+		b, err := avro.Marshal(avro.MustParse(registry.ids[id].Text), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return withID(id, b)
+	}
+	for _, tt := range []struct {
+		name   string
+		format Format
+		raw    raw
+	}{
+		{"JSON", Format{}, raw{value: []byte(event)}},
+		{"CloudEvents", Format{Envelope: CloudEvents}, raw{value: []byte(`{"specversion":"1.0","id":"1","source":"s","type":"t","data":` + event + `}`)}},
+		{"Debezium", Format{Envelope: Debezium}, raw{value: []byte(`{"op":"c","after":` + event + `}`)}},
+		{"Debezium of MongoDB", Format{Envelope: Debezium}, raw{value: []byte(`{"op":"c","after":` + string(quoted(event)) + `}`)}},
+		{"Avro", Format{Encoding: FromRegistry}, raw{value: encode(1, row)}},
+		{"Debezium in Avro", Format{Encoding: FromRegistry, Envelope: Debezium}, raw{value: encode(2, map[string]any{"op": "c", "after": map[string]any{"R": row}})}},
+		{"CloudEvents in Avro", Format{Encoding: FromRegistry, Envelope: CloudEvents}, raw{value: encode(3, map[string]any{
+			"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": row})}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDecoder(t, tt.format, registry, contract(nil, keep("x", schemas.Text, "x"), signalField("context.consent"), signalField("none")))
+			got := decodeRaw(t, d, "topic", tt.raw, tt.raw)
+			if len(got.Rejects) > 0 || len(got.Rows[0]) != 2 {
+				t.Fatalf("rejects %v, rows %v", got.Rejects, got.Rows)
+			}
+			for _, row := range got.Rows[0] {
+				if row[0] != "1" || row[1] != value || row[2] != nil {
+					t.Errorf("got %v", row)
+				}
+			}
+		})
+	}
+}
