@@ -37,6 +37,7 @@ func (v *View) ApplyRecords(records []schemas.Record) (n int, err error) {
 	return v.applyAll(len(records), func(i int) error {
 		c, err := v.resolve(&records[i])
 		if err == nil {
+			v.kinds(&c, &records[i])
 			c.offset = noOffset
 			v.changes, v.changed = append(v.changes, c), append(v.changed, c.token)
 		}
@@ -71,12 +72,14 @@ func (v *View) commit() {
 	v.store.index.find(&v.store.nodes, v.changed, v.found, v.nodes)
 	v.seen |= v.store.touch(v.nodes)
 	index := v.store.index.withRoom(&v.store.nodes, 2*len(v.changes))
+	v.store.graph.reserve(len(v.changes))
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.store.index = index
 	for i := range v.changes {
 		v.change(&v.changes[i], v.found[i])
 	}
+	v.store.settle()
 	v.rules.learn(v.glossary)
 }
 
@@ -85,6 +88,7 @@ func (v *View) commit() {
 func (v *View) change(c *change, id int32) {
 	s, stats := &v.store, &v.stats
 	k := c.entry.key()
+	v.declare(c)
 	switch c.action {
 	case ignore:
 		stats.Records++
@@ -102,7 +106,7 @@ func (v *View) change(c *change, id int32) {
 		stats.Tombstones++
 		if id = s.index.lookup(&s.nodes, &c.token); id != missing {
 			n := s.nodes.at(id)
-			v.reviewIf(c, v.reviews.wants(c) && v.permitted(n), schemas.NoRecord)
+			v.reviewIf(c, v.reviews.wants(c) && v.permitted(id), schemas.NoRecord)
 			s.close(n, s.open(n).clear(k))
 			s.journal.note(id)
 		}
@@ -110,13 +114,12 @@ func (v *View) change(c *change, id int32) {
 		stats.Unreadable++
 		id = s.node(&c.token)
 		n := s.nodes.at(id)
-		v.reviewIf(c, v.reviews.wants(c) && v.permitted(n), schemas.NoRecord)
+		v.reviewIf(c, v.reviews.wants(c) && v.permitted(id), schemas.NoRecord)
 		s.close(n, s.open(n).deny(k))
 		s.journal.note(id)
 	case denyLink:
 		stats.Unreadable++
-		v.reviewPair(c)
-		s.denyLink(s.node(&c.token), s.node(&c.other))
+		v.link(c)
 	case add, addEvery:
 		stats.Records++
 		if c.action == addEvery {
@@ -131,43 +134,14 @@ func (v *View) change(c *change, id int32) {
 	v.reviewIf(c, c.gap, schemas.NoRecord)
 }
 
-// link changes whom two identifiers are linked with. What may not be a link like
-// any other is denied.
-func (v *View) link(c *change) {
-	s := &v.store
-	v.reviewPair(c)
-	a, b := s.node(&c.token), s.node(&c.other)
-	switch c.action {
-	case unlink:
-		s.unlink(a, b)
-	case linkShared:
-		s.denyLink(a, b)
-	default:
-		s.liftLink(a, b)
-		s.link(a, b)
-	}
-}
-
 func (v *View) add(id int32, c *change) {
 	n, e := v.store.nodes.at(id), &c.entry
-	permitted := v.reviews.wants(c) && v.permitted(n)
+	permitted := v.reviews.wants(c) && v.permitted(id)
 	duties := e.Purpose == retention && v.reviews.wants(c) && v.store.timeline(n).bound(e.key())
 	t, result := v.store.open(n).add(*e, v.glossary)
 	v.store.close(n, t)
-	switch result {
-	case duplicate:
-		v.stats.Duplicates++
-	case late:
-		v.stats.Late++
-	case tie:
-		v.stats.Ties++
-	case buried:
-		v.stats.Buried++
-	}
+	v.stats.tell(result)
 	v.stats.count(e)
-	if e.Says == schemas.Erased {
-		v.store.erased(n)
-	}
 	if result == duplicate {
 		return
 	}
@@ -177,6 +151,20 @@ func (v *View) add(id int32, c *change) {
 		v.reviewIf(c, true, e.Says)
 	case e.takes(result, t.birth() != nil, v.glossary.barred[e.Terms]):
 		v.reviewIf(c, permitted, e.Says)
+	}
+}
+
+// tell counts what became of a record.
+func (s *Stats) tell(result outcome) {
+	switch result {
+	case duplicate:
+		s.Duplicates++
+	case late:
+		s.Late++
+	case tie:
+		s.Ties++
+	case buried:
+		s.Buried++
 	}
 }
 

@@ -31,21 +31,20 @@ type sieve [1 << 16 / 64]uint64
 func (s *sieve) put(n uint16)      { s[n/64] |= 1 << (n % 64) }
 func (s *sieve) has(n uint16) bool { return s[n/64]>>(n%64)&1 != 0 }
 
-// add adds a node. It reports whether it is new.
-func (c *concerned) add(id int32, n *node) bool {
+// add adds a node.
+func (c *concerned) add(id int32, n *node) {
 	for int(id/64) >= len(c.nodes) {
 		c.nodes = append(c.nodes, 0)
 	}
 	word, bit := &c.nodes[id/64], uint64(1)<<(id%64)
 	if *word&bit != 0 {
-		return false
+		return
 	}
 	*word |= bit
 	if id >= c.since.known {
 		c.strangers[n.token] = struct{}{}
 		c.sieve.put(uint16(hash(&n.token)))
 	}
-	return true
 }
 
 // has reports whether a node is concerned that was known at the moment.
@@ -63,61 +62,39 @@ func (c *concerned) hasStranger(token *schemas.Token) bool {
 	return ok
 }
 
-// concernedSince gives the identifiers that changed since a moment, and all that
-// are linked with them: nil if there are none. now is how many changes the view
-// has seen. known is false when they are more than most, no longer remembered, or
-// when it can no longer be said whom they concern; then it may be anybody.
+// concernedSince gives the identifiers that changed since a moment, and all whose
+// rows they may decide: nil if there are none. now is how many changes the view
+// has seen. known is false when they are more than most or no longer remembered;
+// then it may be anybody.
 func (v *View) concernedSince(since moment, most int) (c *concerned, now uint64, known bool) {
 	v.mu.RLock()
 	now = v.store.journal.count
 	changes, known := v.store.journal.since(since.changes, most)
-	known = known && v.store.learned <= since.changes
 	v.mu.RUnlock()
-	if !known {
-		return nil, now, false
+	if !known || len(changes) == 0 {
+		return nil, now, known
 	}
-	if len(changes) == 0 {
-		return nil, now, true
-	}
-	c, known = v.concernedBy(changes, now, since)
-	return c, now, known
+	return v.concernedBy(changes, since), now, true
 }
 
-// concernedBy gives the identifiers that changed, and all that are linked with
-// them. now is how many changes there were then.
-func (v *View) concernedBy(changes []int32, now uint64, since moment) (c *concerned, known bool) {
-	c = &concerned{since: since, strangers: map[schemas.Token]struct{}{}}
+// concernedBy gives the identifiers that changed, and all whose rows they may
+// decide.
+func (v *View) concernedBy(changes []int32, since moment) *concerned {
+	c := &concerned{since: since, strangers: map[schemas.Token]struct{}{}}
 	// The lock is let go now and then, for the sake of the ledger and of the
-	// stages that wait behind it. A link that comes between is a change after
-	// now, of which the next call tells. But where it makes a subject outgrow
-	// the limit, those are forgotten whom the changes up to now concern.
+	// stages that wait behind it. A link or unlink that comes between is a change
+	// of everybody whom it concerns, of which the next call tells.
 	for part := range slices.Chunk(changes, perLock) {
 		v.mu.RLock()
 		if c.nodes == nil {
 			c.nodes = make([]uint64, (v.store.nodes.count+63)/64)
 		}
-		forgot := v.store.forgot > now
 		for _, id := range part {
-			v.store.reach(id, c)
+			if !c.has(id) || v.store.shared(id) {
+				v.store.reach(id, func(id int32) { c.add(id, v.store.nodes.at(id)) })
+			}
 		}
 		v.mu.RUnlock()
-		if forgot {
-			return nil, false
-		}
 	}
-	return c, true
-}
-
-// reach adds a node and all that are linked with it. Who else is in a capped
-// closure is not known, and need not be: when they came to be in it each of
-// them was noted, no row that names one has been kept since, and when they are
-// erased all rows are decided again.
-func (s *store) reach(id int32, c *concerned) {
-	n := s.nodes.at(id)
-	if !c.add(id, n) || n.closure == none {
-		return
-	}
-	for _, member := range s.closures[s.root(n.closure)].members {
-		c.add(member, s.nodes.at(member))
-	}
+	return c
 }

@@ -28,8 +28,7 @@
 //   - A value that cannot be read denies its key until a record with a higher
 //     version than the key had comes: an erasure every purpose of its
 //     identifier, and so do a restriction or what lifts it, a birth, a duty and
-//     what a guardian says; a link both its ends, until the same link can be
-//     read.
+//     what a guardian says; a link or an unlink both its ends.
 //   - A withdrawal or an objection under a purpose that is not known here takes
 //     back something, and nobody can say what: it is one for every purpose, and
 //     so is a value under such a purpose that cannot be read. Grants and
@@ -68,17 +67,29 @@
 //
 // # Links
 //
-// A link makes two identifiers one subject, and links add up. Rows are decided
-// over all identifiers of all subjects that a row names. A subject that grows
-// beyond Options.MaxLinked identifiers is the mark of a shared or broken one:
-// its rows are denied as without a record (or erased), and counted.
+// A link makes two identifiers one subject, links add up, and an unlink takes one
+// back. The highest version of a pair says which; a link and an unlink of one
+// version count as a link and deny both ends until a higher one comes. Rows are
+// decided over all identifiers of all subjects that a row names.
+//
+// An identifier is several people's when a current link says so of it, or its kind
+// is one of Options.SharedKinds. Nothing passes through it from one to another. In
+// a row that names somebody else too, even a stranger, it only takes away, and it
+// erases nobody. Of a row that names nobody else its own records decide, and the
+// people whom it is linked with take away, but erase nothing; when they are more
+// than Options.MaxLinked the row is denied as without a record.
+//
+// A subject of more than Options.MaxLinked identifiers is the mark of a shared or
+// broken one that nobody told of: its rows are denied as without a record, and
+// counted. Of its erasures only those of the identifiers that a row names erase
+// it. An unlink may make it small enough again.
 //
 // # Until the commit
 //
 // What was decided may be out of date before it is committed. So a stage holds
 // the rows that it kept or masked, and the view keeps a journal of the identifiers
 // that changed. Held.Recheck decides those rows again that name one of them, or
-// somebody who is linked with one, just as they were decided at first. After it
+// somebody whose rows one of them decides, just as they were decided at first. After it
 // a row stands only if it would be kept now, and a masked one only if nobody that
 // it names is erased. When the journal does not reach back to the first decision,
 // every row is decided again.

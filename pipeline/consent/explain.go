@@ -44,12 +44,18 @@ func (v *View) Explain(tokens []schemas.Token, q Question) Explanation {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	var nodes []*node
+	stranger := false
 	for i := range tokens {
 		if id := v.store.index.lookup(&v.store.nodes, &tokens[i]); id != missing {
 			nodes = append(nodes, v.store.nodes.at(id))
+		} else {
+			stranger = true
 		}
 	}
-	lines, _ := v.store.gather(nodes, 1, nil)
+	lines, of := v.store.gather(nodes, 1, nil)
+	if of.crowd() {
+		lines = v.store.join(nodes, 1, stranger, lines, &of)
+	}
 	q.rules = &v.rules
 	return explain(lines, &q)
 }

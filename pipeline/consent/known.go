@@ -3,7 +3,8 @@ package consent
 import "lupa/schemas"
 
 // Known reports whether the ledger names an identifier, and how many identifiers
-// are one subject with it, itself included.
+// are one subject with it, itself included: of one
+// with more than MaxLinked, one more than that.
 func (v *View) Known(token schemas.Token) (known bool, linked int) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
@@ -12,8 +13,14 @@ func (v *View) Known(token schemas.Token) (known bool, linked int) {
 		return false, 0
 	}
 	n := v.store.nodes.at(id)
-	if n.closure == none {
+	switch {
+	case n.vertex == none:
 		return true, 1
+	case v.store.graph.capped(n.vertex):
+		return true, v.store.graph.maxLinked + 1
 	}
-	return true, int(v.store.closures[v.store.root(n.closure)].size)
+	for range v.store.graph.closure(n.vertex) {
+		linked++
+	}
+	return true, linked
 }

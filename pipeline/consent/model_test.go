@@ -20,7 +20,9 @@ type model struct {
 	maxLinked int
 	keys      map[modelKey]*modelRecords
 	erasures  map[schemas.Subject]*modelErasures
-	links     map[[2]schemas.Subject]bool // false: not readable
+	links     map[[2]schemas.Subject]*modelLink
+	kinds     []schemas.IdentifierKind // that are shared
+	known     map[schemas.Subject]bool
 }
 
 // modelKey is whom and what records are about: a purpose's name, "*", "group:"
@@ -44,8 +46,11 @@ type modelErasures struct {
 	broken  *int64
 }
 
-func newModel(maxLinked int) *model {
-	return &model{maxLinked, map[modelKey]*modelRecords{}, map[schemas.Subject]*modelErasures{}, map[[2]schemas.Subject]bool{}}
+func newModel(maxLinked int, kinds ...schemas.IdentifierKind) *model {
+	return &model{
+		maxLinked, map[modelKey]*modelRecords{}, map[schemas.Subject]*modelErasures{},
+		map[[2]schemas.Subject]*modelLink{}, kinds, map[schemas.Subject]bool{},
+	}
 }
 
 // whatOf names what a record is about.
@@ -106,9 +111,10 @@ func (k *modelRecords) highest() (version int64, known bool) {
 }
 
 func (m *model) say(s say) {
+	m.known[s.Principal] = true
 	switch s.Verb {
-	case schemas.Link:
-		m.links[pair(s.Principal, s.Other)] = true
+	case schemas.Link, schemas.Unlink:
+		m.link(s.Principal, s.Other).says(s)
 		return
 	case schemas.Erase:
 		e := m.erased(s.Principal)
@@ -155,11 +161,13 @@ func (m *model) tombstone(who schemas.Subject, what string) {
 }
 
 func (m *model) unreadable(who schemas.Subject, what string) {
+	m.known[who] = true
 	version, _ := m.key(who, what).highest()
 	m.key(who, what).broken = &version
 }
 
 func (m *model) unreadableErasure(who schemas.Subject) {
+	m.known[who] = true
 	version := int64(math.MinInt64)
 	if e := m.erased(who); e.version != nil {
 		version = *e.version
@@ -167,40 +175,10 @@ func (m *model) unreadableErasure(who schemas.Subject) {
 	m.erased(who).broken = &version
 }
 
-// same gives who and everybody linked with them.
-func (m *model) same(who schemas.Subject) []schemas.Subject {
-	found := []schemas.Subject{who}
-	for i := 0; i < len(found); i++ {
-		for link, readable := range m.links {
-			if !readable {
-				continue
-			}
-			for side := range 2 {
-				if link[side] == found[i] && !slices.Contains(found, link[1-side]) {
-					found = append(found, link[1-side])
-				}
-			}
-		}
-	}
-	return found
-}
-
 // modelLine is one identifier as it counts for a row.
 type modelLine struct {
 	who                       schemas.Subject
 	shared, capped, neighbour bool
-}
-
-// lines gives the identifiers that names stand for. Those of a capped subject
-// are erased with it, and permit nothing.
-func (m *model) lines(names []schemas.Subject) (lines []modelLine) {
-	for _, name := range names {
-		same := m.same(name)
-		for _, who := range same {
-			lines = append(lines, modelLine{who: who, capped: len(same) > m.maxLinked})
-		}
-	}
-	return lines
 }
 
 // trial is the model's decision on its way.
@@ -289,8 +267,8 @@ func (m *model) unclear(who schemas.Subject) bool {
 	if m.erased(who).broken != nil {
 		return true
 	}
-	for link, readable := range m.links {
-		if !readable && slices.Contains(link[:], who) {
+	for link, l := range m.links {
+		if l.unclear() && slices.Contains(link[:], who) {
 			return true
 		}
 	}
@@ -643,7 +621,7 @@ func saidBy(t *rapid.T, who schemas.Subject) say {
 	s.Time, s.Version = instants.Draw(t, "time"), instants.Draw(t, "version")
 	switch s.Verb {
 	case schemas.Link:
-		return linked(s.Principal, subjects.Filter(func(o schemas.Subject) bool { return o != s.Principal }).Draw(t, "other"))
+		return linkDrawn(t, s.Principal)
 	case schemas.Erase:
 		s.Time = instants.Draw(t, "erased") / 2
 		s.Every = true
@@ -695,17 +673,18 @@ func contractDrawn(t *rapid.T) *schemas.Contract {
 	return c
 }
 
-func (r row) names() (names []schemas.Subject) {
+// names gives whom each column names.
+func (r row) names() (columns [][]schemas.Subject) {
 	if r.user != "" {
-		names = append(names, user(r.user))
+		columns = append(columns, []schemas.Subject{user(r.user)})
 	}
 	if r.anon != "" {
-		names = append(names, anon(r.anon))
+		columns = append(columns, []schemas.Subject{anon(r.anon)})
 	}
 	if r.contact != "" {
-		names = append(names, mail(r.contact), user(r.contact))
+		columns = append(columns, []schemas.Subject{mail(r.contact), user(r.contact)})
 	}
-	return names
+	return columns
 }
 
 // TestViewIsTheModel compares the view and the stage with the model, under
@@ -713,8 +692,8 @@ func (r row) names() (names []schemas.Subject) {
 func TestViewIsTheModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var at int64
-		maxLinked := rapid.IntRange(2, 6).Draw(rt, "max linked")
-		v, m := newView(t, Options{MaxLinked: maxLinked, Now: func() int64 { return at }}), newModel(maxLinked)
+		maxLinked, kinds := rapid.IntRange(2, 6).Draw(rt, "max linked"), kindsDrawn.Draw(rt, "shared kinds")
+		v, m := newView(t, Options{MaxLinked: maxLinked, SharedKinds: kinds, Now: func() int64 { return at }}), newModel(maxLinked, kinds...)
 		for range rapid.IntRange(0, 40).Draw(rt, "messages") {
 			message(rt, v, m)
 		}
@@ -766,11 +745,7 @@ func message(rt *rapid.T, v *View, m *model) {
 		case 3:
 			key.Verb = schemas.Link
 			key.Other = subjects.Filter(func(o schemas.Subject) bool { return o != key.Principal }).Draw(rt, "other")
-			if p := pair(key.Principal, key.Other); !m.links[p] {
-				m.links[p] = false
-			} else {
-				return // the model has one state a link; see TestApplyUnreadable
-			}
+			m.link(key.Principal, key.Other).broken = true
 		}
 	default:
 		s := said(rt)
@@ -818,7 +793,7 @@ func TestDecideIsTheModel(t *testing.T) {
 			l.Capped = rapid.IntRange(0, 9).Draw(rt, "capped") == 0
 			for range rapid.IntRange(0, 12).Draw(rt, "records") {
 				s := saidBy(rt, who)
-				if s.Verb == schemas.Link {
+				if s.Verb == schemas.Link || s.Verb == schemas.Unlink {
 					continue
 				}
 				rt.Logf("line %d: %s verb %s time %d version %d until %d proven %t pending %t %v", i, whatOf(&s.Record), s.Verb, s.Time, s.Version, s.Until, s.Proven, s.Pending, s.Terms)
@@ -863,7 +838,7 @@ func TestOrderOfDelivery(t *testing.T) {
 		shuffled := rapid.Permutation(append(slices.Clone(all), again...)).Draw(rt, "shuffled")
 		c, rows := contractDrawn(rt), rowsDrawn.Draw(rt, "rows")
 		at := instants.Draw(rt, "now")
-		opts := Options{MaxLinked: rapid.IntRange(2, 6).Draw(rt, "max linked"), Now: func() int64 { return at }}
+		opts := Options{SharedKinds: kindsDrawn.Draw(rt, "shared kinds"), MaxLinked: rapid.IntRange(2, 6).Draw(rt, "max linked"), Now: func() int64 { return at }}
 		first, second := newView(t, opts), newView(t, opts)
 		apply(t, first, all...)
 		apply(t, second, shuffled...)

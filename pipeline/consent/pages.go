@@ -31,7 +31,7 @@ func (n *nodes) add(token *schemas.Token) int32 {
 		n.pages = append(n.pages, new([pageSize]node))
 	}
 	n.count++
-	*n.at(id) = node{token: *token, closure: none}
+	*n.at(id) = node{token: *token, vertex: none}
 	return id
 }
 

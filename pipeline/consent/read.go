@@ -3,6 +3,7 @@ package consent
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"lupa/schemas"
 )
@@ -32,6 +33,8 @@ type change struct {
 	token  schemas.Token
 	other  schemas.Token
 	offset int64 // of the message, or noOffset
+	// Which of the two are several people's by their kind.
+	tokenShared, otherShared bool
 }
 
 // errNobody stops a reader: whom the message concerns cannot be said, so no
@@ -47,6 +50,7 @@ func (v *View) read(m *schemas.LedgerMessages, i int) error {
 		if err != nil {
 			return err
 		}
+		v.kinds(&c, &v.statements[j].Record)
 		c.offset, c.gap = offset, gap
 		v.changes, v.changed = append(v.changes, c), append(v.changed, c.token)
 	}
@@ -174,4 +178,27 @@ func (v *View) token(token schemas.Token, raw schemas.Subject) (schemas.Token, e
 		return token, errNobody
 	}
 	return token, nil
+}
+
+// kinds notes which identifiers of a record are of a kind that is declared to be
+// shared. Of a token nobody knows the kind.
+func (v *View) kinds(c *change, r *schemas.Record) {
+	c.tokenShared = r.Token.IsZero() && slices.Contains(v.shared, r.Principal.Kind)
+	c.otherShared = r.OtherToken.IsZero() && slices.Contains(v.shared, r.Other.Kind)
+}
+
+// declare says of the identifiers that a change makes known which are shared by
+// their kind.
+func (v *View) declare(c *change) {
+	switch c.action {
+	case ignore, mark, bury, buryNone:
+		return
+	case link, linkShared, unlink, denyLink:
+		if c.otherShared {
+			v.store.declare(v.store.node(&c.other))
+		}
+	}
+	if c.tokenShared {
+		v.store.declare(v.store.node(&c.token))
+	}
 }

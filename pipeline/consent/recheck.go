@@ -87,8 +87,11 @@ func (h *Held) again(t *heldTable, k *heldBlock, rows []int, now int64, amended 
 		at = k.runOf(row, at)
 		r := &k.runs[at]
 		names := len(r.plan.lookups)
-		var capped bool
-		h.lines, capped = store.gather(rest[:names], 1, h.lines[:0])
+		var of gathered
+		h.lines, of = store.gather(rest[:names], 1, h.lines[:0])
+		if of.crowd() {
+			h.lines = store.join(rest[:names], 1, k.stranger(r, row, rest), h.lines, &of)
+		}
 		rest = rest[names:]
 		q := r.plan.question(now, &h.view.rules)
 		d := q.during(h.lines, k.moments(row))
@@ -122,7 +125,7 @@ func (h *Held) again(t *heldTable, k *heldBlock, rows []int, now int64, amended 
 		old.granted = uint32(d.Granted)
 		if d.Reason != schemas.ConsentGiven {
 			old.granted = 0
-			if capped {
+			if of.capped {
 				h.view.cappedRows.Add(1)
 			}
 		}
@@ -159,6 +162,15 @@ func (k *heldBlock) nodes(store *store, rows []int, nodes []*node) []*node {
 		}
 	}
 	return nodes
+}
+
+// stranger reports whether a row names somebody whom the view does not know.
+// nodes begin with those that the row names.
+func (k *heldBlock) stranger(r *run, row int, nodes []*node) bool {
+	names := k.names[r.name+(row-r.row)*len(r.plan.lookups):]
+	return r.plan.stranger(func(lookup int) (named, known bool) {
+		return names[lookup] != nobody, nodes[lookup] != nil
+	})
 }
 
 // moments gives the times at which a row was decided.

@@ -89,31 +89,6 @@ func (v *View) reviewIf(c *change, needed bool, why schemas.Reason) {
 	}
 }
 
-// reviewPair asks for a review of two identifiers that a change makes or makes
-// not one subject, if something was permitted of either.
-func (v *View) reviewPair(c *change) {
-	if !v.reviews.wants(c) {
-		return
-	}
-	permitted := false
-	for _, token := range [...]*schemas.Token{&c.token, &c.other} {
-		if id := v.store.index.lookup(&v.store.nodes, token); id != missing {
-			permitted = permitted || v.permitted(v.store.nodes.at(id))
-		}
-	}
-	if permitted {
-		v.reviews.add(c.token, c.offset, schemas.NoRecord, true)
-		v.reviews.add(c.other, c.offset, schemas.NoRecord, true)
-	}
-}
-
-// permitted reports whether a proven grant is or was known of an identifier or of
-// one that is linked with it.
-func (v *View) permitted(n *node) bool {
-	lines, capped := v.store.lines(n, nil)
-	return capped || slices.ContainsFunc(lines, func(l Line) bool { return l.permitted() })
-}
-
 func (r *reviews) add(token schemas.Token, offset int64, why schemas.Reason, linked bool) {
 	p := r.pending[token]
 	if p == nil {

@@ -65,6 +65,7 @@ func TestReviews(t *testing.T) {
 		{"a grant without evidence", []say{of(u, grant(email, 1))}, of(u, claim(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Unproven}},
 		{"a link", []say{of(u, grant(email, 1))}, linked(w, u), map[schemas.Subject]schemas.Reason{u: schemas.NoRecord, w: schemas.NoRecord}},
 		{"a link of two that permit nothing", nil, linked(w, u), nil},
+		{"a link of what is one already", []say{of(u, grant(email, 1)), linked(w, u)}, linked(u, w), nil},
 		{"a duty", []say{of(u, erase(1))}, of(u, retain("plan", 20)), nil},
 		{"a duty that may end sooner", []say{of(u, erase(1)), of(u, retain("plan", 20))}, of(u, retain("plan", 10).v(2)), map[schemas.Subject]schemas.Reason{u: schemas.Retained}},
 	} {

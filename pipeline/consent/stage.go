@@ -147,10 +147,13 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided
 	q := p.question(now, &s.view.rules)
 	var capped int64
 	for row := range n {
-		lines, isCapped := store.gather(s.nodes[row:], n, s.lines[:0])
+		lines, of := store.gather(s.nodes[row:], n, s.lines[:0])
+		if of.crowd() {
+			lines = store.join(s.nodes[row:], n, s.stranger(p, row, n), lines, &of)
+		}
 		s.lines = lines
 		d := q.during(lines, &s.when[row])
-		if isCapped {
+		if of.capped {
 			capped++
 		}
 		if len(s.carried) > 0 {
@@ -168,6 +171,30 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided
 		s.view.cappedRows.Add(capped)
 	}
 	return stay, due, store.moment()
+}
+
+// stranger reports whether a row of n names somebody whom the view does not know.
+func (s *Stage) stranger(p *plan, row, n int) bool {
+	return p.stranger(func(lookup int) (named, known bool) {
+		at := row + lookup*n
+		return !s.tokenBuf[at].IsZero(), s.ids[at] != missing
+	})
+}
+
+// stranger reports whether some column names somebody who is not known as any of
+// the kinds that the column may be of.
+func (p *plan) stranger(look func(lookup int) (named, known bool)) bool {
+	for i := 0; i < len(p.lookups); {
+		named, known := false, false
+		for column := p.lookups[i].column; i < len(p.lookups) && p.lookups[i].column == column; i++ {
+			n, k := look(i)
+			named, known = named || n, known || k
+		}
+		if named && !known {
+			return true
+		}
+	}
+	return false
 }
 
 // narrow takes out of a decision what the row itself does not permit.

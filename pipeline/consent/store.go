@@ -5,27 +5,22 @@ import "lupa/schemas"
 // store keeps the timelines of all identifiers, without a pointer per
 // identifier, and the links between them.
 type store struct {
-	index     table
-	nodes     nodes
-	entries   slabs // of all timelines
-	closures  []closure
-	spare     []int32 // closures that are not in use
-	maxLinked int
-	capped    int // closures beyond maxLinked
-	joined    int // how many closures went into another
-	journal   journal
-	// How many changes there were when members of a closure were forgotten last,
-	// and when those that are forgotten were last erased.
-	forgot, learned uint64
+	index   table
+	nodes   nodes
+	entries slabs // of all timelines
+	graph   graph
+	journal journal
+	moved   []int32 // what settle gave last
 }
 
 // node is one identifier and where its timeline lies.
 type node struct {
-	token   schemas.Token
-	offset  uint32
-	count   uint32
-	closure int32 // or none
-	class   uint8 // log2 of the slab's size + 1; 0 is no slab
+	token  schemas.Token
+	offset uint32
+	count  uint32
+	vertex int32 // in the graph, or none
+	class  uint8 // log2 of the slab's size + 1; 0 is no slab
+	shared bool  // by its kind, several people's
 }
 
 // none marks a node that is not linked.

@@ -41,7 +41,7 @@ const (
 	birth       = schemas.Purpose(251)
 	// Duties to retain; those about other fields are another key.
 	retention = schemas.Purpose(252)
-	// A link that could not be read; its version is the other node's number.
+	// Of a link what was said cannot be read, or is at odds.
 	brokenLink = schemas.Purpose(254)
 	// An erasure that could not be read.
 	brokenErasure = schemas.Purpose(255)
@@ -279,24 +279,21 @@ func (t Timeline) highest(k key) (version int64, known bool) {
 	return math.MinInt64, false
 }
 
-// denyLink marks that a link with a node could not be read. It lengthens t by
-// one at most.
-func (t Timeline) denyLink(other int32) Timeline {
-	e := linkMark(other)
-	if slices.Contains(t, e) {
+// denyLink marks that a link of the identifier is broken. It lengthens t by one
+// at most.
+func (t Timeline) denyLink() Timeline {
+	if slices.Contains(t, linkMark) {
 		return t
 	}
-	return t.insert(e)
+	return t.insert(linkMark)
 }
 
 // liftLink takes the mark away.
-func (t Timeline) liftLink(other int32) Timeline {
-	if i := slices.Index(t, linkMark(other)); i >= 0 {
+func (t Timeline) liftLink() Timeline {
+	if i := slices.Index(t, linkMark); i >= 0 {
 		return slices.Delete(t, i, i+1)
 	}
 	return t
 }
 
-func linkMark(other int32) Entry {
-	return Entry{Purpose: brokenLink, Version: int64(other), Says: schemas.NoRecord, Time: beginning}
-}
+var linkMark = Entry{Purpose: brokenLink, Says: schemas.NoRecord, Time: beginning}

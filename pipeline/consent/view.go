@@ -3,6 +3,7 @@ package consent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,9 @@ type Options struct {
 	// MaxLinked is how many identifiers one subject may have before its rows
 	// are denied; 0 is 64.
 	MaxLinked int
+	// SharedKinds are kinds of identifiers that are several people's, such as
+	// devices, unless the ledger has one as a token only.
+	SharedKinds []schemas.IdentifierKind
 	// Journal is how many changes are remembered for Recheck, 4 bytes each; 0
 	// is 1 Mi. After more of them every row is decided again.
 	Journal int
@@ -71,6 +75,7 @@ type View struct {
 	reader Reader
 	clock  func() int64
 	narrow Narrower
+	shared []schemas.IdentifierKind // kinds
 
 	applying   sync.Mutex // held by the one that writes, around mu
 	messages   schemas.LedgerMessages
@@ -97,8 +102,8 @@ type View struct {
 // Stats are counts of a view since it was made.
 type Stats struct {
 	Identifiers int64 // tokens that the ledger names
-	Subjects    int64 // identifiers, with linked ones counted once
-	Capped      int64 // subjects with more identifiers than MaxLinked
+	Subjects    int64 // identifiers, with those of one subject counted once if they are no more than MaxLinked
+	Capped      int64 // identifiers of subjects that have more
 
 	Records         int64 // records applied, links among them
 	Links           int64 // link and unlink records
@@ -153,10 +158,10 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 		opts.Now = func() int64 { return time.Now().UnixMicro() }
 	}
 	v := &View{
-		tokens: tokens, reader: opts.Reader, clock: opts.Now, narrow: opts.Narrow,
+		tokens: tokens, reader: opts.Reader, clock: opts.Now, narrow: opts.Narrow, shared: slices.Clone(opts.SharedKinds),
 		glossary: newGlossary(opts.Allows),
 		rules:    rules{ages: opts.Ages, vocabulary: opts.Vocabulary},
-		store:    store{maxLinked: opts.MaxLinked, journal: newJournal(opts.Journal)},
+		store:    store{graph: graph{maxLinked: opts.MaxLinked}, journal: newJournal(opts.Journal)},
 		reviews:  newReviews(opts.Reviewed),
 	}
 	v.rules.learn(v.glossary)
@@ -194,8 +199,9 @@ func (v *View) Stats() Stats {
 	defer v.mu.RUnlock()
 	s := v.stats
 	s.Identifiers = int64(v.store.nodes.count)
-	s.Subjects = s.Identifiers - int64(v.store.joined)
-	s.Capped = int64(v.store.capped)
+	g := &v.store.graph
+	s.Capped = int64(g.outgrown)
+	s.Subjects = s.Identifiers - int64(g.vertices.count-g.closures-g.outgrown)
 	s.Reviews = int64(len(v.reviews.pending))
 	s.CappedRows = v.cappedRows.Load()
 	return s
