@@ -96,12 +96,12 @@ func (d Decision) and(o Decision) Decision {
 //     is permitted for a row that needs no purpose.
 func Decide(lines []Line, q Question) Decision {
 	if q.rules == nil {
-		q.rules = &rules{ages: wholeYears(strictestAge), vocabulary: schemas.DefaultVocabulary()}
+		q.rules = &rules{ages: wholeYears(schemas.StrictestAge), vocabulary: schemas.DefaultVocabulary()}
 	}
 	return decide(lines, &q, nil)
 }
 
-func decide(lines []Line, q *Question, tr *trace) Decision {
+func decide(lines []Line, q *Question, tr *trace) (d Decision) {
 	j := judge{Question: q, lines: lines, void: beginning, trace: tr}
 	plain := true
 	for i := range lines {
@@ -118,7 +118,7 @@ func decide(lines []Line, q *Question, tr *trace) Decision {
 	var worst [schemas.NumPurposes]schemas.Reason
 	want := (q.Need | q.Also) & schemas.AllPurposes
 	j.weigh(&worst, want)
-	d := Decision{Reason: schemas.ConsentGiven}
+	d.Reason = schemas.ConsentGiven
 	for rest := uint64(want); rest != 0; rest &= rest - 1 {
 		p := schemas.Purpose(bits.TrailingZeros64(rest))
 		if reason := max(worst[p], j.floor); reason == schemas.ConsentGiven {

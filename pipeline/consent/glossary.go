@@ -119,9 +119,6 @@ type Ages interface {
 // wholeYears is the law where nobody says what it is.
 type wholeYears int
 
-// strictestAge is the highest that the law of a country may have (Art 8(1)).
-const strictestAge = 16
-
 func (y wholeYears) Age(string, int64) (years int, joint bool) { return int(y), false }
 
 // learn takes over what the glossary has.

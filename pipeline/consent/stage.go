@@ -321,12 +321,13 @@ func (p *plan) question(now int64, r *rules) Question {
 // each of them.
 func (q *Question) during(lines []Line, m *moments) Decision {
 	q.At = m.first
+	if !m.several() {
+		return decide(lines, q, nil)
+	}
 	d := decide(lines, q, nil)
-	if m.several() {
-		for _, at := range [...]int64{m.last, m.told} {
-			q.At = at
-			d = d.and(decide(lines, q, nil))
-		}
+	for _, at := range [...]int64{m.last, m.told} {
+		q.At = at
+		d = d.and(decide(lines, q, nil))
 	}
 	return d
 }

@@ -152,7 +152,7 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 		opts.Reader = schemas.NewRecordReader(opts.Vocabulary)
 	}
 	if opts.Ages == nil {
-		opts.Ages = wholeYears(strictestAge)
+		opts.Ages = wholeYears(schemas.StrictestAge)
 	}
 	if opts.Now == nil {
 		opts.Now = func() int64 { return time.Now().UnixMicro() }
