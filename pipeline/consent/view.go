@@ -78,7 +78,6 @@ type View struct {
 	shared []schemas.IdentifierKind // kinds
 
 	applying   sync.Mutex // held by the one that writes, around mu
-	messages   schemas.LedgerMessages
 	statements []schemas.Statement
 	glossary   *glossary
 	changes    []change
