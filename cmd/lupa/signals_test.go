@@ -107,6 +107,10 @@ func TestBackfillConsentInEvents(t *testing.T) {
 		}
 	}
 
+	if code, out, errs := command(t, "verify", "-c", j.config, "--still"); code != exitOK {
+		t.Errorf("verify: code %d, %s\n%s", code, errs, out)
+	}
+
 	left := readTree(t, j.dir)
 	left = append(left, section{place: "stdout", data: []byte(out)}, section{place: "stderr", data: []byte(errs)})
 	holds := func(text string) (places []string) {
