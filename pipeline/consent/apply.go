@@ -39,7 +39,7 @@ func (v *View) ApplyRecords(records []schemas.Record) (n int, err error) {
 		if err == nil {
 			v.kinds(&c, &records[i])
 			c.offset = noOffset
-			v.changes, v.changed = append(v.changes, c), append(v.changed, c.token)
+			v.changes = append(v.changes, c)
 		}
 		return err
 	})
@@ -48,12 +48,12 @@ func (v *View) ApplyRecords(records []schemas.Record) (n int, err error) {
 // applyAll reads n messages outside of the lock and makes the changes under it.
 func (v *View) applyAll(n int, read func(int) error) (int, error) {
 	for done := 0; done < n; {
-		v.changes, v.changed = v.changes[:0], v.changed[:0]
+		v.changes = v.changes[:0]
 		var err error
 		for last := min(n, done+perLock); done < last; done++ {
 			whole := len(v.changes)
 			if err = read(done); err != nil {
-				v.changes, v.changed = v.changes[:whole], v.changed[:whole]
+				v.changes = v.changes[:whole]
 				break
 			}
 		}
@@ -68,24 +68,30 @@ func (v *View) applyAll(n int, read func(int) error) (int, error) {
 // commit makes the changes that were read. Stages are kept waiting for as
 // little as possible: what can be looked up, loaded or made before is.
 func (v *View) commit() {
-	v.found, v.nodes = resize(v.found, len(v.changed)), resize(v.nodes, len(v.changed))
-	v.store.index.find(&v.store.nodes, v.changed, v.found, v.nodes)
-	v.seen |= v.store.touch(v.nodes)
-	index := v.store.index.withRoom(&v.store.nodes, 2*len(v.changes))
+	v.changed = v.changed[:0]
+	for i := range v.changes {
+		if c := &v.changes[i]; !c.other.IsZero() {
+			v.changed = append(v.changed, c.token, c.other)
+		} else if !c.token.IsZero() {
+			v.changed = append(v.changed, c.token)
+		}
+	}
+	v.found = resize(v.found, len(v.changed))
+	v.store.shelf.Find(v.changed, v.found) // which brings them into the cache
+	v.store.shelf.Reserve(v.changed)
 	v.store.graph.reserve(len(v.changes))
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.store.index = index
+	v.store.shelf.Settle()
 	for i := range v.changes {
-		v.change(&v.changes[i], v.found[i])
+		v.change(&v.changes[i])
 	}
 	v.store.settle()
 	v.rules.learn(v.glossary)
 }
 
-// change makes one change. id is the node of its token, missing if there was
-// none before the changes that are made with it.
-func (v *View) change(c *change, id int32) {
+// change makes one change.
+func (v *View) change(c *change) {
 	s, stats := &v.store, &v.stats
 	k := c.entry.key()
 	v.declare(c)
@@ -104,19 +110,12 @@ func (v *View) change(c *change, id int32) {
 		stats.Tombstones++
 	case bury:
 		stats.Tombstones++
-		if id = s.index.lookup(&s.nodes, &c.token); id != missing {
-			n := s.nodes.at(id)
-			v.reviewIf(c, v.reviews.wants(c) && v.permitted(id), schemas.NoRecord)
-			s.close(n, s.open(n).clear(k))
-			s.journal.note(id)
+		if _, known := s.identity(&c.token); known {
+			v.revise(c, func(t Timeline) Timeline { return t.clear(k) })
 		}
 	case deny:
 		stats.Unreadable++
-		id = s.node(&c.token)
-		n := s.nodes.at(id)
-		v.reviewIf(c, v.reviews.wants(c) && v.permitted(id), schemas.NoRecord)
-		s.close(n, s.open(n).deny(k))
-		s.journal.note(id)
+		v.revise(c, func(t Timeline) Timeline { return t.deny(k) })
 	case denyLink:
 		stats.Unreadable++
 		v.link(c)
@@ -125,27 +124,36 @@ func (v *View) change(c *change, id int32) {
 		if c.action == addEvery {
 			stats.UnknownPurposes++
 		}
-		if id == missing {
-			id = s.node(&c.token)
-		}
-		v.add(id, c)
+		v.add(c)
 	}
 	// Rows may have been written under what stood before a message, and is gone.
 	v.reviewIf(c, c.gap, schemas.NoRecord)
 }
 
-func (v *View) add(id int32, c *change) {
-	n, e := v.store.nodes.at(id), &c.entry
-	permitted := v.reviews.wants(c) && v.permitted(id)
-	duties := e.Purpose == retention && v.reviews.wants(c) && v.store.timeline(n).bound(e.key())
-	t, result := v.store.open(n).add(*e, v.glossary)
-	v.store.close(n, t)
+// revise takes away from what there is of a token.
+func (v *View) revise(c *change, how func(Timeline) Timeline) {
+	v.reviewIf(c, v.reviews.wants(c) && v.permitted(&c.token), schemas.NoRecord)
+	card := v.store.card(&c.token)
+	card.line = how(card.line)
+	v.store.file(&c.token, &card)
+	v.store.journal.note(&c.token)
+}
+
+// add adds an entry to what there is of a token.
+func (v *View) add(c *change) {
+	e, s := &c.entry, &v.store
+	permitted := v.reviews.wants(c) && v.permitted(&c.token)
+	card := s.card(&c.token)
+	duties := e.Purpose == retention && v.reviews.wants(c) && card.line.bound(e.key())
+	t, result := card.line.add(*e, v.glossary)
+	card.line = t
+	s.file(&c.token, &card)
 	v.stats.tell(result)
 	v.stats.count(e)
 	if result == duplicate {
 		return
 	}
-	v.store.journal.note(id)
+	s.journal.note(&c.token)
 	switch {
 	case e.Says == schemas.Erased, duties:
 		v.reviewIf(c, true, e.Says)

@@ -192,43 +192,6 @@ func uniform(r *rand.Rand) func() uint64 {
 	return func() uint64 { return r.Uint64N(benchSubjects) }
 }
 
-// BenchmarkFind compares the table with a Go map, 1M tokens, 10 % unknown.
-func BenchmarkFind(b *testing.B) {
-	v := benchView()
-	asMap := make(map[schemas.Token]*node, v.store.nodes.count)
-	for id := range int32(v.store.nodes.count) {
-		n := v.store.nodes.at(id)
-		asMap[n.token] = n
-	}
-	draw := zipf(rand.New(rand.NewPCG(1, 2)))
-	tokens := make([]schemas.Token, 1<<19)
-	for i := range tokens {
-		n := draw()
-		if i%10 == 9 {
-			n += benchSubjects
-		}
-		tokens[i] = cheap{}.Token(schemas.UserID, []byte(benchName(n)))
-	}
-	const size = 1024
-	ids, out := make([]int32, size), make([]*node, size)
-	for name, find := range map[string]func([]schemas.Token){
-		"table": func(t []schemas.Token) { v.store.index.find(&v.store.nodes, t, ids, out) },
-		"map": func(t []schemas.Token) {
-			for i := range t {
-				out[i] = asMap[t[i]]
-			}
-		},
-	} {
-		b.Run(name, func(b *testing.B) {
-			for i := 0; b.Loop(); i++ {
-				at := i * size % len(tokens)
-				find(tokens[at : at+size])
-			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/token")
-		})
-	}
-}
-
 // BenchmarkApply applies batches of 1024 messages of new subjects, read from
 // their JSON, and again as records.
 func BenchmarkApply(b *testing.B) {

@@ -2,6 +2,7 @@ package consent
 
 import (
 	"fmt"
+	"slices"
 
 	"lupa/schemas"
 )
@@ -43,19 +44,9 @@ type Step struct {
 func (v *View) Explain(tokens []schemas.Token, q Question) Explanation {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	var nodes []*node
-	stranger := false
-	for i := range tokens {
-		if id := v.store.index.lookup(&v.store.nodes, &tokens[i]); id != missing {
-			nodes = append(nodes, v.store.nodes.at(id))
-		} else {
-			stranger = true
-		}
-	}
-	lines, of := v.store.gather(nodes, 1, nil)
-	if of.crowd() {
-		lines = v.store.join(nodes, 1, stranger, lines, &of)
-	}
+	var g gatherer
+	g.find(&v.store, tokens)
+	lines := g.gather(&v.store, g.refs, 1, func() bool { return slices.Contains(g.refs, 0) })
 	q.rules = &v.rules
 	return explain(lines, &q)
 }

@@ -3,6 +3,8 @@ package consent
 import (
 	"iter"
 	"math/bits"
+
+	"lupa/schemas"
 )
 
 // graph is who is linked with whom. It knows linked identifiers only, by dense
@@ -15,7 +17,7 @@ import (
 // nobody asks who is in them, so the members of one know no more than that. That
 // bounds every search to maxLinked steps, whatever is linked or unlinked.
 //
-// What was said has no effect before settle. It takes 32 bytes an identifier, and
+// What was said has no effect before settle. It takes 40 bytes an identifier, and
 // 40 and the 6 to 11 of the index a pair.
 type graph struct {
 	maxLinked int
@@ -38,7 +40,7 @@ type graph struct {
 
 // vertex is one identifier that was ever linked.
 type vertex struct {
-	ref     uint64 // the caller's
+	name    schemas.Token
 	next    int32  // of its closure, in a ring; beyond if that is capped
 	links   int32  // its first half in a closure, or none
 	shares  int32  // its first half with a shared end, or none
@@ -87,15 +89,15 @@ const (
 )
 
 // add gives the number of a new identifier.
-func (g *graph) add(ref uint64) int32 {
+func (g *graph) add(name schemas.Token) int32 {
 	v := int32(g.vertices.count)
-	g.vertices.add(vertex{ref: ref, next: v, links: none, shares: none})
+	g.vertices.add(vertex{name: name, next: v, links: none, shares: none})
 	g.closures++
 	return v
 }
 
-// ref gives what the caller put for an identifier, to be changed at will.
-func (g *graph) ref(v int32) *uint64 { return &g.vertices.at(v).ref }
+// name gives the token of an identifier.
+func (g *graph) name(v int32) *schemas.Token { return &g.vertices.at(v).name }
 
 // declare says of an identifier that it is shared, whatever links say. It is
 // said once.
@@ -334,7 +336,13 @@ func (v *vertex) list(l list) *int32 {
 	return nil
 }
 
-// paged is a list of things that never move, as nodes are.
+const (
+	pageBits = 14
+	pageSize = 1 << pageBits
+)
+
+// paged is a list of things that lie in pages, so that they never move and it
+// grows without being copied: a copy would hold up every stage.
 type paged[T any] struct {
 	pages []*[pageSize]T
 	count int

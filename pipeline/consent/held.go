@@ -20,18 +20,17 @@ type Held struct {
 
 	// What Recheck works with.
 	matched []int
-	nodes   []*node
-	lines   []Line
-	seen    schemas.Reason // keeps the loads of touch alive
+	tokens  []schemas.Token
+	lines   gatherer
 }
 
 // heldTable is the rows of one table.
 type heldTable struct {
 	blocks []*heldBlock
 	rows   int
-	// since is when the first of the rows was decided; its changes are those
-	// that the last Recheck had seen, if there was one.
-	since moment
+	// since is how many changes the view had seen when the first of the rows was
+	// decided, or at the last Recheck.
+	since uint64
 	// due is when the first of their decisions may change by itself; 0 is never.
 	due int64
 }
@@ -39,11 +38,10 @@ type heldTable struct {
 // heldBlock is a number of rows, so that neither growing nor deciding again is
 // about all rows at once.
 type heldBlock struct {
-	runs      []run
-	rows      []heldRow
-	names     []int32         // of each row as many as its plan has lookups
-	strangers []schemas.Token // the names that the view did not know
-	odd       []oddRow
+	runs  []run
+	rows  []heldRow
+	names []schemas.Token // of each row as many as its plan has lookups; zero is nobody
+	odd   []oddRow
 }
 
 // blockRows is how many rows a block has, unless one batch has more.
@@ -78,21 +76,16 @@ type oddRow struct {
 	moments
 }
 
-// nobody is a name that is none. Others are the number of a node + 1, or below
-// it the number of a stranger: -1 is the first.
-const nobody = int32(0)
-
 // The sizes of what a block has.
 const (
-	runBytes   = 56
-	rowBytes   = 16
-	nameBytes  = 4
-	tokenBytes = 16
-	oddBytes   = 32
+	runBytes  = 56
+	rowBytes  = 16
+	nameBytes = 16
+	oddBytes  = 32
 )
 
 // keep holds those rows of the batch at hand that stay: they are kept or masked.
-func (s *Stage) keep(b *pipeline.Batch, p *plan, stay int, due int64, decided moment) {
+func (s *Stage) keep(b *pipeline.Batch, p *plan, stay int, due int64, decided uint64) {
 	if stay == 0 {
 		return
 	}
@@ -119,13 +112,8 @@ func (s *Stage) keep(b *pipeline.Batch, p *plan, stay int, due int64, decided mo
 			k.odd = append(k.odd, oddRow{len(k.rows), *m})
 		}
 		k.rows = append(k.rows, heldRow{m.first, uint32(b.Offsets[row] - r.offset), granted})
-		for at := row; at < len(s.ids); at += n {
-			name := s.ids[at] + 1
-			if name == nobody && !s.tokenBuf[at].IsZero() {
-				k.strangers = append(k.strangers, s.tokenBuf[at])
-				name = int32(-len(k.strangers))
-			}
-			k.names = append(k.names, name)
+		for at := row; at < len(s.tokenBuf); at += n {
+			k.names = append(k.names, s.tokenBuf[at])
 		}
 	}
 	s.held.bytes += k.bytes()
@@ -143,12 +131,11 @@ func (k *heldBlock) run(p *plan, partition pipeline.Partition, offset int64) *ru
 }
 
 func (k *heldBlock) bytes() int64 {
-	return int64(len(k.runs)*runBytes + len(k.rows)*rowBytes + len(k.names)*nameBytes +
-		len(k.strangers)*tokenBytes + len(k.odd)*oddBytes)
+	return int64(len(k.runs)*runBytes + len(k.rows)*rowBytes + len(k.names)*nameBytes + len(k.odd)*oddBytes)
 }
 
 // block gives a block of a table that has room for some rows.
-func (h *Held) block(table, rows int, decided moment) *heldBlock {
+func (h *Held) block(table, rows int, decided uint64) *heldBlock {
 	for table >= len(h.tables) {
 		h.tables = append(h.tables, heldTable{})
 	}
@@ -198,7 +185,7 @@ func (s *spare) take() *heldBlock {
 	}
 	k := s.blocks[last]
 	s.blocks = s.blocks[:last]
-	*k = heldBlock{k.runs[:0], k.rows[:0], k.names[:0], k.strangers[:0], k.odd[:0]}
+	*k = heldBlock{k.runs[:0], k.rows[:0], k.names[:0], k.odd[:0]}
 	return k
 }
 

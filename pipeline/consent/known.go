@@ -8,18 +8,16 @@ import "lupa/schemas"
 func (v *View) Known(token schemas.Token) (known bool, linked int) {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	id := v.store.index.lookup(&v.store.nodes, &token)
-	if id == missing {
-		return false, 0
-	}
-	n := v.store.nodes.at(id)
+	id, known := v.store.identity(&token)
 	switch {
-	case n.vertex == none:
+	case !known:
+		return false, 0
+	case id.vertex == none:
 		return true, 1
-	case v.store.graph.capped(n.vertex):
+	case v.store.graph.capped(id.vertex):
 		return true, v.store.graph.maxLinked + 1
 	}
-	for range v.store.graph.closure(n.vertex) {
+	for range v.store.graph.closure(id.vertex) {
 		linked++
 	}
 	return true, linked

@@ -52,7 +52,7 @@ func (v *View) read(m *schemas.LedgerMessages, i int) error {
 		}
 		v.kinds(&c, &v.statements[j].Record)
 		c.offset, c.gap = offset, gap
-		v.changes, v.changed = append(v.changes, c), append(v.changed, c.token)
+		v.changes = append(v.changes, c)
 	}
 	clear(v.statements) // which may hold raw identifiers
 	return nil
@@ -195,10 +195,10 @@ func (v *View) declare(c *change) {
 		return
 	case link, linkShared, unlink, denyLink:
 		if c.otherShared {
-			v.store.declare(v.store.node(&c.other))
+			v.store.declare(&c.other)
 		}
 	}
 	if c.tokenShared {
-		v.store.declare(v.store.node(&c.token))
+		v.store.declare(&c.token)
 	}
 }

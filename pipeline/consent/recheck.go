@@ -5,6 +5,7 @@ import (
 	"sort"
 
 	"lupa/pipeline"
+	"lupa/pipeline/consent/shelf"
 	"lupa/schemas"
 )
 
@@ -20,7 +21,7 @@ func (h *Held) Recheck(table int) ([]pipeline.Amendment, error) {
 	t := &h.tables[table]
 	// To decide all rows takes less than to find those of as many changes.
 	c, seen, known := h.view.concernedSince(t.since, max(t.rows, perLock))
-	t.since.changes = seen
+	t.since = seen
 	at := h.view.now()
 	if t.due != 0 && at >= t.due {
 		// Some decision may have changed without a word of the ledger.
@@ -46,8 +47,8 @@ func (h *Held) Recheck(table int) ([]pipeline.Amendment, error) {
 // match appends the rows that stand and name somebody who is concerned.
 func (k *heldBlock) match(c *concerned, rows []int) []int {
 	at, last := 0, -1
-	for i, name := range k.names {
-		if name > 0 && !c.has(name-1) || name < 0 && !c.hasStranger(&k.strangers[-name-1]) || name == nobody {
+	for i := range k.names {
+		if !c.has(&k.names[i]) {
 			continue
 		}
 		for at+1 < len(k.runs) && k.runs[at+1].name <= i {
@@ -80,21 +81,17 @@ func (h *Held) again(t *heldTable, k *heldBlock, rows []int, now int64, amended 
 	h.view.mu.RLock()
 	defer h.view.mu.RUnlock()
 	store := &h.view.store
-	h.nodes = k.nodes(store, rows, h.nodes[:0])
-	h.seen |= store.touch(h.nodes)
-	rest, at := h.nodes, 0
+	h.tokens = k.named(rows, h.tokens[:0])
+	h.lines.find(store, h.tokens)
+	refs, at := h.lines.refs, 0
 	for _, row := range rows {
 		at = k.runOf(row, at)
 		r := &k.runs[at]
 		names := len(r.plan.lookups)
-		var of gathered
-		h.lines, of = store.gather(rest[:names], 1, h.lines[:0])
-		if of.crowd() {
-			h.lines = store.join(rest[:names], 1, k.stranger(r, row, rest), h.lines, &of)
-		}
-		rest = rest[names:]
+		lines := h.lines.gather(store, refs[:names], 1, func() bool { return k.stranger(r, row, refs) })
+		refs = refs[names:]
 		q := r.plan.question(now, &h.view.rules)
-		d := q.during(h.lines, k.moments(row))
+		d := q.during(lines, k.moments(row))
 		old := &k.rows[row]
 		was := schemas.ConsentGiven
 		if old.granted&maskedRow != 0 {
@@ -125,7 +122,7 @@ func (h *Held) again(t *heldTable, k *heldBlock, rows []int, now int64, amended 
 		old.granted = uint32(d.Granted)
 		if d.Reason != schemas.ConsentGiven {
 			old.granted = 0
-			if of.capped {
+			if h.lines.capped {
 				h.view.cappedRows.Add(1)
 			}
 		}
@@ -141,35 +138,24 @@ func (k *heldBlock) runOf(row, at int) int {
 	return at
 }
 
-// nodes appends the nodes that the rows name, of each as many as its plan has
-// lookups. Who was a stranger may be known by now.
-func (k *heldBlock) nodes(store *store, rows []int, nodes []*node) []*node {
+// named appends whom the rows name, of each as many as its plan has lookups.
+func (k *heldBlock) named(rows []int, tokens []schemas.Token) []schemas.Token {
 	at := 0
 	for _, row := range rows {
 		at = k.runOf(row, at)
 		r := &k.runs[at]
 		n := len(r.plan.lookups)
-		for _, name := range k.names[r.name+(row-r.row)*n:][:n] {
-			id := name - 1
-			if name < 0 {
-				id = store.index.lookup(&store.nodes, &k.strangers[-name-1])
-			}
-			var n *node
-			if id != missing {
-				n = store.nodes.at(id)
-			}
-			nodes = append(nodes, n)
-		}
+		tokens = append(tokens, k.names[r.name+(row-r.row)*n:][:n]...)
 	}
-	return nodes
+	return tokens
 }
 
 // stranger reports whether a row names somebody whom the view does not know.
-// nodes begin with those that the row names.
-func (k *heldBlock) stranger(r *run, row int, nodes []*node) bool {
+// refs begin with those that the row names.
+func (k *heldBlock) stranger(r *run, row int, refs []shelf.Ref) bool {
 	names := k.names[r.name+(row-r.row)*len(r.plan.lookups):]
 	return r.plan.stranger(func(lookup int) (named, known bool) {
-		return names[lookup] != nobody, nodes[lookup] != nil
+		return !names[lookup].IsZero(), refs[lookup] != 0
 	})
 }
 

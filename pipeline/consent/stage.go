@@ -37,12 +37,9 @@ type Stage struct {
 	held   *Held // since the last Hold
 
 	tokenBuf []schemas.Token // by lookup, then by row
-	ids      []int32         // the nodes of the tokens
-	nodes    []*node
+	lines    gatherer
 	when     []moments
-	lines    []Line
 	carried  []schemas.PurposeSet // what the rows themselves permit, nil where they carry nothing
-	seen     schemas.Reason       // keeps the loads of touch alive
 }
 
 // plan is what deciding the rows of one contract takes.
@@ -134,26 +131,20 @@ func (s *Stage) narrow(b *pipeline.Batch, rows int) error {
 
 // decide holds the view for as long as the lookups and decisions of one batch
 // take. It gives the number of rows that are kept or masked, when the first of
-// their decisions may change by itself, and the moment of the view.
-func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided moment) {
+// their decisions may change by itself, and how many changes the view had seen.
+func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided uint64) {
 	n := len(b.Verdicts)
 	now := s.view.now()
 	s.view.mu.RLock()
 	defer s.view.mu.RUnlock()
 	store := &s.view.store
-	s.ids, s.nodes = resize(s.ids, len(s.tokenBuf)), resize(s.nodes, len(s.tokenBuf))
-	store.index.find(&store.nodes, s.tokenBuf, s.ids, s.nodes)
-	s.seen |= store.touch(s.nodes)
+	s.lines.find(store, s.tokenBuf)
 	q := p.question(now, &s.view.rules)
 	var capped int64
 	for row := range n {
-		lines, of := store.gather(s.nodes[row:], n, s.lines[:0])
-		if of.crowd() {
-			lines = store.join(s.nodes[row:], n, s.stranger(p, row, n), lines, &of)
-		}
-		s.lines = lines
+		lines := s.lines.gather(store, s.lines.refs[row:], n, func() bool { return s.stranger(p, row, n) })
 		d := q.during(lines, &s.when[row])
-		if of.capped {
+		if s.lines.capped {
 			capped++
 		}
 		if len(s.carried) > 0 {
@@ -170,14 +161,14 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided
 	if capped > 0 {
 		s.view.cappedRows.Add(capped)
 	}
-	return stay, due, store.moment()
+	return stay, due, store.journal.count
 }
 
 // stranger reports whether a row of n names somebody whom the view does not know.
 func (s *Stage) stranger(p *plan, row, n int) bool {
 	return p.stranger(func(lookup int) (named, known bool) {
 		at := row + lookup*n
-		return !s.tokenBuf[at].IsZero(), s.ids[at] != missing
+		return !s.tokenBuf[at].IsZero(), s.lines.refs[at] != 0
 	})
 }
 

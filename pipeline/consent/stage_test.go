@@ -108,6 +108,7 @@ func TestStageDays(t *testing.T) {
 // TestStageBatches decides batches of every length around the lookup's block,
 // whole and as slices, and gives each row what it gets alone.
 func TestStageBatches(t *testing.T) {
+	const block = 128
 	v := newView(t, Options{})
 	reasons := []schemas.Reason{schemas.ConsentGiven, schemas.Withdrawn, schemas.Refused, schemas.Erased, schemas.NoRecord}
 	var rows []row

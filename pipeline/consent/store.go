@@ -1,79 +1,133 @@
 package consent
 
-import "lupa/schemas"
+import (
+	"lupa/pipeline/consent/shelf"
+	"lupa/schemas"
+)
 
-// store keeps the timelines of all identifiers, without a pointer per
-// identifier, and the links between them.
+// store keeps the timelines of all identifiers by their tokens, as bytes on a
+// shelf, and the links between them.
 type store struct {
-	index   table
-	nodes   nodes
-	entries slabs // of all timelines
+	shelf   *shelf.Shelf
 	graph   graph
 	journal journal
 	moved   []int32 // what settle gave last
+
+	// The writer's.
+	line    Timeline // of the card at hand
+	others  Timeline // of those that permitted looks at
+	written []byte
 }
 
-// node is one identifier and where its timeline lies.
-type node struct {
-	token  schemas.Token
-	offset uint32
-	count  uint32
-	vertex int32 // in the graph, or none
-	class  uint8 // log2 of the slab's size + 1; 0 is no slab
-	shared bool  // by its kind, several people's
-}
-
-// none marks a node that is not linked.
+// none marks an identifier that is not linked.
 const none = int32(-1)
 
-// node finds or makes the node of a token and gives its number.
-func (s *store) node(token *schemas.Token) int32 {
-	if id := s.index.lookup(&s.nodes, token); id != missing {
-		return id
-	}
-	id := s.nodes.add(token)
-	s.index.insert(&s.nodes)
-	return id
+// card is what the store has of one identifier.
+type card struct {
+	identity
+	line  Timeline
+	known bool
 }
 
-// timeline gives a node's timeline. It is valid until the next change.
-func (s *store) timeline(n *node) Timeline {
-	if n.count == 0 {
-		return nil
-	}
-	return s.entries.at(n.offset)[:n.count:n.count]
+// card gives what there is of a token, to be changed and filed again before the
+// next is taken. It is the writer's.
+func (s *store) card(token *schemas.Token) card {
+	written, known := s.shelf.Get(token)
+	id, rest := splitIdentity(written)
+	s.line, _ = readTimeline(rest, s.line[:0])
+	return card{id, s.line, known}
 }
 
-// open gives a node's timeline with room for one more entry in its place; what
-// becomes of it goes back through close.
-func (s *store) open(n *node) Timeline {
-	if n.class == 0 || n.count == 1<<(n.class-1) {
-		s.move(n)
+// file keeps a card. It is the writer's.
+func (s *store) file(token *schemas.Token, c *card) {
+	s.written = appendTimeline(appendIdentity(s.written[:0], c.identity), c.line)
+	s.shelf.Put(token, s.written)
+	if cap(c.line) > cap(s.line) {
+		s.line = c.line
 	}
-	return s.entries.at(n.offset)[: n.count : 1<<(n.class-1)]
 }
 
-func (s *store) close(n *node, t Timeline) { n.count = uint32(len(t)) }
-
-// move gives a node a slab of twice the size.
-func (s *store) move(n *node) {
-	to := s.entries.take(n.class)
-	if n.class > 0 {
-		copy(s.entries.at(to), s.entries.at(n.offset)[:n.count])
-		s.entries.give(n.offset, n.class-1)
-	}
-	n.offset, n.class = to, n.class+1
+// identity gives the identity of a token.
+func (s *store) identity(token *schemas.Token) (id identity, known bool) {
+	written, known := s.shelf.Get(token)
+	id, _ = splitIdentity(written)
+	return id, known
 }
 
-// touch reads both ends of every node's timeline. They are needed one by one
-// next; loads that depend on nothing let their cache misses overlap, which makes
-// BenchmarkStage a quarter faster.
-func (s *store) touch(nodes []*node) (seen schemas.Reason) {
-	for _, n := range nodes {
-		if n != nil && n.count > 0 {
-			line := s.entries.at(n.offset)
-			seen |= line[0].Says | line[n.count-1].Says
+// vertex gives a token's number in the graph.
+func (s *store) vertex(token *schemas.Token) int32 {
+	id, known := s.identity(token)
+	if id.vertex != none {
+		return id.vertex
+	}
+	c := card{identity: id, known: known}
+	if known {
+		c = s.card(token)
+	} else {
+		s.journal.note(token) // who is known is no stranger beside a shared identifier
+	}
+	if c.vertex = s.graph.add(*token); c.shared {
+		s.graph.declare(c.vertex)
+	}
+	s.file(token, &c)
+	return c.vertex
+}
+
+// declare says of a token that it is shared by its kind.
+func (s *store) declare(token *schemas.Token) {
+	if id, _ := s.identity(token); id.shared {
+		return
+	}
+	c := s.card(token)
+	c.shared = true
+	s.file(token, &c)
+	if c.vertex != none {
+		s.graph.declare(c.vertex)
+	}
+	s.journal.note(token)
+}
+
+// settle lets links that were said count. It gives the identifiers whose rows may
+// be decided otherwise by it, until the next call; there may be more in what
+// reach gives of them.
+func (s *store) settle() []int32 {
+	s.moved = s.graph.settle(emptied(s.moved))
+	for _, v := range s.moved {
+		token := s.graph.name(v)
+		c := s.card(token)
+		before := len(c.line)
+		if s.graph.broken(v) {
+			c.line = c.line.denyLink()
+		} else {
+			c.line = c.line.liftLink()
+		}
+		if len(c.line) != before {
+			s.file(token, &c)
+		}
+		s.journal.note(token)
+	}
+	return s.moved
+}
+
+// reach calls yield with a token and all whose rows its records may decide: those
+// that are linked with it, and the shared identifiers that any of them has.
+func (s *store) reach(token *schemas.Token, yield func(*schemas.Token)) {
+	yield(token)
+	if s.graph.vertices.count == 0 {
+		return
+	}
+	id, _ := s.identity(token)
+	if id.vertex == none {
+		return
+	}
+	for member := range s.graph.closure(id.vertex) {
+		if member != id.vertex {
+			yield(s.graph.name(member))
+		}
+		for shared := range s.graph.sharing(member) {
+			if s.graph.shared(shared) {
+				yield(s.graph.name(shared))
+			}
 		}
 	}
-	return seen
 }

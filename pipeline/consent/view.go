@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 
+	"lupa/pipeline/consent/shelf"
 	"lupa/schemas"
 )
 
@@ -36,7 +37,7 @@ type Options struct {
 	// SharedKinds are kinds of identifiers that are several people's, such as
 	// devices, unless the ledger has one as a token only.
 	SharedKinds []schemas.IdentifierKind
-	// Journal is how many changes are remembered for Recheck, 4 bytes each; 0
+	// Journal is how many changes are remembered for Recheck, 16 bytes each; 0
 	// is 1 Mi. After more of them every row is decided again.
 	Journal int
 	// Vocabulary says what groups of purposes are; nil is the default one.
@@ -82,10 +83,8 @@ type View struct {
 	glossary   *glossary
 	changes    []change
 	changed    []schemas.Token // of the changes
-	found      []int32         // their nodes, as far as there are any
-	nodes      []*node
-	name       []byte         // the identifier at hand
-	seen       schemas.Reason // keeps the loads of touch alive
+	found      []shelf.Ref
+	name       []byte // the identifier at hand
 
 	mu      sync.RWMutex
 	rules   rules
@@ -160,7 +159,7 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 		tokens: tokens, reader: opts.Reader, clock: opts.Now, narrow: opts.Narrow, shared: slices.Clone(opts.SharedKinds),
 		glossary: newGlossary(opts.Allows),
 		rules:    rules{ages: opts.Ages, vocabulary: opts.Vocabulary},
-		store:    store{graph: graph{maxLinked: opts.MaxLinked}, journal: newJournal(opts.Journal)},
+		store:    store{shelf: shelf.New(), graph: graph{maxLinked: opts.MaxLinked}, journal: newJournal(opts.Journal)},
 		reviews:  newReviews(opts.Reviewed),
 	}
 	v.rules.learn(v.glossary)
@@ -197,7 +196,7 @@ func (v *View) Stats() Stats {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
 	s := v.stats
-	s.Identifiers = int64(v.store.nodes.count)
+	s.Identifiers = int64(v.store.shelf.Len())
 	g := &v.store.graph
 	s.Capped = int64(g.outgrown)
 	s.Subjects = s.Identifiers - int64(g.vertices.count-g.closures-g.outgrown)

@@ -75,7 +75,7 @@ func TestApplyMessages(t *testing.T) {
 			t.Errorf("%s: reason %s, want %s", name, got, want)
 		}
 	}
-	if id := v.store.index.lookup(&v.store.nodes, &token); id == missing || v.store.timeline(v.store.nodes.at(id))[0].Says != schemas.Refused {
+	if c := v.store.card(&token); !c.known || c.line[0].Says != schemas.Refused {
 		t.Error("a record with a token does not stand under it")
 	}
 	want := Stats{Identifiers: 10, Subjects: 9, Records: 13, Links: 1, Erasures: 1, Unproven: 1, Tombstones: 1, UnknownPurposes: 1}

@@ -20,10 +20,10 @@ func randomSeed() (seed Seed) {
 	return seed
 }
 
-// hash spreads keys, whoever chose them: products of 128 bits with secret
-// numbers, as in wyhash. Its highest bits are the shard, the next 32 the bucket, and
-// the lowest the tag.
-func (s *Seed) hash(key *schemas.Token) uint64 {
+// Hash spreads keys, whoever chose them: products of 128 bits with secret numbers,
+// as in wyhash. Its highest bits are the shard, the next 32 the bucket, and the
+// lowest the tag.
+func (s *Seed) Hash(key *schemas.Token) uint64 {
 	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(key[:8])^s[0], binary.LittleEndian.Uint64(key[8:])^s[1])
 	hi, lo = bits.Mul64(hi^s[2], lo^s[3])
 	return hi ^ lo

@@ -265,7 +265,7 @@ func (sh *shard) reclaim() {
 			continue
 		}
 		size, from := sizeOf(head), address(worst, at)
-		h := sh.seed.hash((*schemas.Token)(p[at:]))
+		h := sh.seed.Hash((*schemas.Token)(p[at:]))
 		to := sh.room(size)
 		page, place := place(to)
 		copy(sh.pages[page][place:place+size], p[at:])
@@ -290,7 +290,7 @@ func (sh *shard) grow(n int) bool {
 	for page := range sh.pages {
 		for at, head := range sh.blocks(page, sh.info[page].used) {
 			if head&deadBlock == 0 {
-				sh.next.insert(sh.seed.hash((*schemas.Token)(sh.pages[page][at:])), address(page, at))
+				sh.next.insert(sh.seed.Hash((*schemas.Token)(sh.pages[page][at:])), address(page, at))
 			}
 		}
 	}

@@ -84,7 +84,7 @@ func (s *Shelf) Close() {
 // Get gives the bytes of a key, under the readers' lock; they are valid until it is
 // let go. The zero key has none.
 func (s *Shelf) Get(key *schemas.Token) ([]byte, bool) {
-	h := s.seed.hash(key)
+	h := s.seed.Hash(key)
 	sh := &s.shards[h>>(64-shardBits)]
 	if at := sh.lookup(h, key); at != nil {
 		return sh.value(*at & addressMask), true
@@ -104,7 +104,7 @@ func (s *Shelf) Put(key *schemas.Token, value []byte) Ref {
 	if key.IsZero() {
 		panic("shelf: put under the zero key")
 	}
-	h := s.seed.hash(key)
+	h := s.seed.Hash(key)
 	sh := &s.shards[h>>(64-shardBits)]
 	return refOf(sh.number, sh.put(h, key, value))
 }
@@ -148,7 +148,7 @@ func (s *Shelf) All() iter.Seq2[*schemas.Token, []byte] {
 func (s *Shelf) Reserve(keys []schemas.Token) {
 	var adding [Shards]int32
 	for i := range keys {
-		adding[s.seed.hash(&keys[i])>>(64-shardBits)]++
+		adding[s.seed.Hash(&keys[i])>>(64-shardBits)]++
 	}
 	for i, n := range adding {
 		if sh := &s.shards[i]; n > 0 && sh.grow(int(n)) {
@@ -180,7 +180,7 @@ func (s *Shelf) Find(keys []schemas.Token, refs []Ref) {
 	for len(keys) > 0 {
 		n := min(len(keys), batch)
 		for i := range n {
-			hashes[i] = s.seed.hash(&keys[i])
+			hashes[i] = s.seed.Hash(&keys[i])
 		}
 		// Loads that depend on nothing but the hashes: their misses overlap.
 		for i, h := range hashes[:n] {
@@ -249,7 +249,7 @@ func (s *Shelf) Load(shard int, keys, values []byte) error {
 		if read <= 0 || n > uint64(len(values)-read) {
 			return errors.New("values are cut off")
 		}
-		h := s.seed.hash(key)
+		h := s.seed.Hash(key)
 		if h>>(64-shardBits) != uint64(shard) {
 			return errors.New("a key is in the wrong shard")
 		}

@@ -239,7 +239,7 @@ func TestCraftedKeys(t *testing.T) {
 			for {
 				var key schemas.Token
 				binary.LittleEndian.PutUint64(key[:], r.Uint64())
-				if other.hash(&key)>>(64-6) == 0 {
+				if other.Hash(&key)>>(64-6) == 0 {
 					return key
 				}
 			}
