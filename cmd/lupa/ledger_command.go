@@ -1,6 +1,14 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"lupa/connectors/files"
+	"lupa/connectors/kafka"
+)
 
 func newLedgerCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -15,4 +23,19 @@ func newLedgerCommand() *cobra.Command {
 		newLedgerImportCommand(),
 	)
 	return cmd
+}
+
+// unapplied adds to an error that says which record of the ledger could not be
+// taken why that was so. The reason is the view's, which names members and
+// settings and no value.
+func unapplied(err error) error {
+	var message *kafka.ApplyError
+	var line *files.ApplyError
+	switch {
+	case errors.As(err, &message):
+		return fmt.Errorf("%w: %w", err, errors.Unwrap(message))
+	case errors.As(err, &line):
+		return fmt.Errorf("%w: %w", err, errors.Unwrap(line))
+	}
+	return err
 }

@@ -140,7 +140,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := unapplied(root.ExecuteContext(ctx))
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = withCode(exitCode(err), errors.New("stopped by a signal before the end; what was committed stays"))
 	}
