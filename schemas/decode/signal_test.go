@@ -1,14 +1,16 @@
 package decode
 
 import (
+	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 
+	"github.com/hamba/avro/v2"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
-
-	"github.com/hamba/avro/v2"
 
 	"lupa/schemas"
 )
@@ -195,5 +197,50 @@ func TestSignalInEveryFormat(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSignalInProtobufRandom compares what is in signals with the JSON that the
+// protobuf module writes of the whole message.
+func TestSignalInProtobufRandom(t *testing.T) {
+	s := mustProto(t, everyKind)
+	signals := []string{"child", "numbers", "texts", "children", "labels", "byNumber", "by_bool", "picked_child", "structure", "decimal"}
+	w := wantSignals(signals, []string{"stringField", "child.stringField"})
+	names := protojson.MarshalOptions{AllowPartial: true}
+	compared := 0
+	for seed := range uint64(200) {
+		m := randomProto(rand.New(rand.NewPCG(seed, 3)), s.file.Messages().Get(0), 2)
+		clearDeep(m, "any") // of types that there are not
+		clearDeep(m, "mask")
+		text, err := names.Marshal(m)
+		if err != nil {
+			continue // a value that has no JSON
+		}
+		in, err := proto.MarshalOptions{AllowPartial: true}.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, reason := s.read(in, w, 64)
+		if reason != schemas.NoReason {
+			t.Fatalf("seed %d: %q", seed, reason)
+		}
+		all, view := parseJSON(t, string(text)).(map[string]any), parseJSON(t, got).(map[string]any)
+		for _, name := range signals {
+			f := m.Descriptor().Fields().ByName(protoreflect.Name(name))
+			if f == nil {
+				f = m.Descriptor().Fields().ByJSONName(name)
+			}
+			want, is := all[f.JSONName()]
+			have, found := view[name]
+			if is != found || !reflect.DeepEqual(have, want) {
+				t.Errorf("seed %d: %s differs, there is %v and it is found %v", seed, name, is, found)
+			}
+			if is {
+				compared++
+			}
+		}
+	}
+	if compared < 200 {
+		t.Errorf("only %d values compared", compared)
 	}
 }
