@@ -19,8 +19,9 @@ const importHelp = `Read rows of consent that another system has exported, and t
 the ledger they are. Nothing is written without --apply.
 
 A mapping says what the columns of a row mean: a file, or one of the presets
-%s. Rows come from CSV with a row of names, JSON lines and Parquet files; CSV and
-JSON lines may be compressed with gzip or zstd.
+%s.
+Rows come from CSV with a row of names, JSON lines and Parquet files; CSV and JSON
+lines may be compressed with gzip or zstd.
 
 A grant is proven by what the rows or the mapping state: how it was collected,
 under which notice, when and by which system. Every other grant is read and
@@ -114,6 +115,10 @@ func runImport(ctx context.Context, o *importOptions, config *Config, log *slog.
 	if err := im.checkTarget(); err != nil {
 		return err
 	}
+	if im.aside, err = openRejects(o.rejects); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, im.aside.close()) }()
 	if o.strict && o.apply {
 		// All is read before anything is written.
 		if err := im.read(ctx, rows, nothing{}, show); err != nil {
@@ -129,26 +134,17 @@ func runImport(ctx context.Context, o *importOptions, config *Config, log *slog.
 		return err
 	}
 	defer func() { err = errors.Join(err, target.close()) }()
-	aside, err := openRejects(o.rejects)
-	if err != nil {
-		return err
-	}
-	im.aside = aside
-	err = im.read(ctx, rows, target, show)
-	if err == nil {
-		err = im.finish(ctx, target)
-	}
-	if err = errors.Join(err, aside.close()); err != nil {
-		return err
-	}
-	if im.sum.Rejected > 0 {
-		log.Warn("rows were rejected, and nothing of them is in the ledger", "rows", im.sum.Rejected)
-	}
-	if err := im.print(stdout); err != nil {
+	if err := im.read(ctx, rows, target, show); err != nil {
 		return err
 	}
 	if o.strict && im.sum.Rejected > 0 {
-		return withCode(exitData, errRejects)
+		return errors.Join(im.print(stdout), withCode(exitData, errRejects))
 	}
-	return nil
+	if err := im.finish(ctx, target); err != nil {
+		return err
+	}
+	if im.sum.Rejected > 0 {
+		log.Warn("rows or parts of them were rejected, and are not in the ledger", "rows", im.sum.Rejected)
+	}
+	return im.print(stdout)
 }

@@ -128,7 +128,7 @@ func TestImportIsDryByDefault(t *testing.T) {
 	if d := cmp.Diff(crmSummary+"nothing was written; --apply writes the records\n", b.summary(out)); d != "" {
 		t.Error(d)
 	}
-	if !strings.Contains(errs, "rows were rejected") || !strings.Contains(errs, "8 rows, ") {
+	if !strings.Contains(errs, "rows or parts of them were rejected") || !strings.Contains(errs, "8 rows, ") {
 		t.Errorf("it said:\n%s", errs)
 	}
 	if _, err := os.Stat(b.path("ledger")); !os.IsNotExist(err) {
@@ -190,7 +190,10 @@ func TestImportedFileIsRespected(t *testing.T) {
 	b.run(t, exitUsage, "-m", b.path("crm.yaml"), "--apply", "--to", b.path("crm.jsonl"), b.path("rows/crm.csv"))
 	b.run(t, exitUsage, "-m", b.path("crm.yaml"), "--apply", b.path("rows/crm.csv"))
 	// With --strict nothing is written when a row is rejected.
-	b.run(t, exitData, "-m", b.path("crm.yaml"), "--apply", "--strict", "--to", b.path("ledger/strict.jsonl"), b.path("rows/crm.csv"))
+	b.run(t, exitData, "-m", b.path("crm.yaml"), "--apply", "--strict", "--rejects", b.path("strict.jsonl"), "--to", b.path("ledger/strict.jsonl"), b.path("rows/crm.csv"))
+	if n := bytes.Count(readAll(t, b.path("strict.jsonl")), []byte("\n")); n != 3 {
+		t.Errorf("%d rejects are told", n)
+	}
 	if left, err := filepath.Glob(b.path("ledger/strict*")); err != nil || len(left) > 0 {
 		t.Errorf("%d files are left, error %v", len(left), err)
 	}
