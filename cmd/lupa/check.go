@@ -160,6 +160,7 @@ func (c *checker) keys(config *Config) {
 }
 
 func (c *checker) ledger(ctx context.Context, config *Config) {
+	c.ledgerTables(config)
 	if k := config.Ledger.Kafka; k != nil {
 		if t := c.topic(ctx, "ledger.kafka", k.Brokers, k.Security, k.Topic); t.Forgets != "" {
 			c.warn("ledger.kafka", "topic %s: %s; a withdrawal, link or erasure that is gone is not honoured, cleanup.policy=compact keeps the last of each key", k.Topic, t.Forgets)
@@ -167,6 +168,34 @@ func (c *checker) ledger(ctx context.Context, config *Config) {
 		return
 	}
 	c.files("ledger.file", config.Ledger.File)
+}
+
+// ledgerTables checks what the ledger is read and decided by.
+func (c *checker) ledgerTables(config *Config) {
+	tables, err := loadLedgerTables(&config.Ledger)
+	if err != nil {
+		c.problem("ledger", err)
+		return
+	}
+	c.ok("ledger", "names of purposes %.6x, ages of consent as of %s, regions as of %s", tables.vocabulary.Hash(), tables.ages.Date(), tables.regions.Date())
+	if config.Ledger.Mapping != "" {
+		if m, err := loadMapping(config.Ledger.Mapping, tables.vocabulary); err != nil {
+			c.problem("ledger.mapping", err)
+		} else {
+			c.ok("ledger.mapping", "%s", m.Name())
+		}
+	}
+	switch region := config.Warehouse.Region; {
+	case region == "":
+		c.warn("warehouse.region", "is not known; a grant that says where the data may be kept permits nothing")
+	case !tables.regions.EEA(region) && !tables.regions.Adequate(region):
+		c.warn("warehouse.region", "%s is neither in the EEA nor adequate as of %s", region, tables.regions.Date())
+	default:
+		c.ok("warehouse.region", "%s", region)
+	}
+	if s := config.Ledger.Snapshot; s != nil {
+		c.folder("ledger.snapshot", s.Dir)
+	}
 }
 
 func (c *checker) events(ctx context.Context, config *Config) {

@@ -238,7 +238,7 @@ func TestCheckAsksTheRegistry(t *testing.T) {
 			}
 		}
 	}
-	check(exitOK, "schema_registry  1 server: can be asked")
+	check(exitOK, "schema_registry   1 server: can be asked")
 	hide(t, dir, "registry.password", "another")
 	check(exitUsage, "refuses the credentials: HTTP 401")
 	r.stop()
@@ -289,7 +289,7 @@ func TestCheckSeesWhoListens(t *testing.T) {
 	}
 	write(t, dir, "lupa.yaml", string(text)+fmt.Sprintf("metrics: {listen: %q}\n", taken.Addr()))
 	code, out, _ := command(t, "check", "--offline", "-c", filepath.Join(dir, "lupa.yaml"))
-	if code != exitOK || !strings.Contains(out, fmt.Sprintf("warning  metrics       %s: somebody listens there", taken.Addr())) {
+	if code != exitOK || !strings.Contains(out, fmt.Sprintf("warning  metrics           %s: somebody listens there", taken.Addr())) {
 		t.Errorf("code %d, printed:\n%s", code, out)
 	}
 }

@@ -218,7 +218,7 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]float64{
 		"messages_read_total": float64(len(events)), "claims_total": float64(len(lag)), "rebalances_total": 1,
 		"commits_refused_total": 0, "commit_outcomes_unknown_total": 0, "rows_amended_total": 0,
-		"ledger_stalls_total": 0, "ledger_stalled_seconds": 0, "ledger_unreadable_total": 10,
+		"ledger_stalls_total": 0, "ledger_stalled_seconds": 0, "ledger_unreadable_total": 10, "ledger_reviews": 0, "ledger_ties_total": 20,
 	} {
 		if got := m.sum(t, name); got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)

@@ -92,6 +92,8 @@ func (s *streamer) observeLedger() {
 	m, view := s.monitor, s.rooms.view
 	m.gauge("ledger_subjects", "Subjects that the ledger knows.", func() float64 { return float64(view.Stats().Subjects) })
 	m.counter("ledger_records_total", "Ledger records applied.", func() float64 { return float64(view.Stats().Records) })
+	m.gauge("ledger_reviews", "Identifiers of which the ledger said something that may take away rows which the tables have already.", func() float64 { return float64(view.ReviewCount()) })
+	m.counter("ledger_ties_total", "Ledger records of one version that differ; the most restrictive stands.", func() float64 { return float64(view.Stats().Ties) })
 	m.counter("ledger_unreadable_total", "Ledger records that could not be read, and deny whom they are about.", func() float64 { return float64(view.Stats().Unreadable) })
 	l := s.rooms.following
 	if l == nil {

@@ -37,6 +37,20 @@ func (j *judge) childhood(at int64) (child, joint bool) {
 	return child, joint
 }
 
+// noteBirths says why guardians count, or what was said in childhood does not.
+func (j *judge) noteBirths(child bool) {
+	rule := "the subject has come of age: what it granted as a child is void, and so are its guardian's grants"
+	if child {
+		rule = "the subject is a child now or was one at the event, so its guardian's grant is needed then"
+	}
+	for i := range j.lines {
+		l := &j.lines[i]
+		if b := l.birth(); b != nil && !l.Capped && !j.onlyDenies(l) {
+			j.note(i, b, rule)
+		}
+	}
+}
+
 func (j *judge) childAt(at int64) bool {
 	child, _ := j.childhood(at)
 	return child

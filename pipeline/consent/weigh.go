@@ -69,6 +69,9 @@ func (t Timeline) of(scope schemas.Purpose) Timeline {
 // weigh sets worst to what all lines say of the purposes wanted.
 func (j *judge) weigh(worst *[schemas.NumPurposes]schemas.Reason, want schemas.PurposeSet) {
 	child := j.born && (j.childAt(j.Now) || j.childAt(j.At))
+	if j.born && j.trace != nil {
+		j.noteBirths(child)
+	}
 	for i := range j.lines {
 		l := &j.lines[i]
 		if l.Capped {
