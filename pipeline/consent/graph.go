@@ -36,6 +36,16 @@ type graph struct {
 	round    uint32 // of the last search
 	affected []int32
 	found    []int32
+
+	frozen frozenPairs
+}
+
+// frozenPairs are those that a snapshot is being written of: the first ones, of
+// which those that changed meanwhile are kept.
+type frozenPairs struct {
+	count int32
+	kept  map[int32]pairing
+	done  bool
 }
 
 // vertex is one identifier that was ever linked.
@@ -129,6 +139,7 @@ func (g *graph) say(a, b int32, version int64, what says) outcome {
 	}
 	id := g.pair(a, b)
 	e := g.edges.at(id)
+	g.keep(id)
 	known, before := e.says&^isUnreadable, e.says
 	switch {
 	case known == 0 || version > e.version:
@@ -152,6 +163,7 @@ func (g *graph) unreadable(a, b int32) {
 	}
 	id := g.pair(a, b)
 	e := g.edges.at(id)
+	g.keep(id)
 	before := e.says
 	e.says |= isUnreadable
 	g.sayAgain(id, before)
@@ -284,6 +296,30 @@ func (g *graph) pairings() iter.Seq[pairing] {
 			}
 		}
 	}
+}
+
+// freeze keeps the pairs as they are now, until frozen.done.
+func (g *graph) freeze() {
+	g.frozen = frozenPairs{count: int32(g.edges.count), kept: map[int32]pairing{}}
+}
+
+// keep remembers a pair that is about to change.
+func (g *graph) keep(id int32) {
+	if g.frozen.done {
+		g.frozen = frozenPairs{}
+	}
+	if _, kept := g.frozen.kept[id]; id < g.frozen.count && !kept {
+		g.frozen.kept[id] = g.frozenPair(id)
+	}
+}
+
+// frozenPair gives a pair as it was at freeze.
+func (g *graph) frozenPair(id int32) pairing {
+	if p, kept := g.frozen.kept[id]; kept {
+		return p
+	}
+	e := g.edges.at(id)
+	return pairing{e.ends[0], e.ends[1], e.version, e.says}
 }
 
 // restore puts a pair into a graph that does not have it yet.

@@ -22,7 +22,7 @@ type Frozen struct {
 // is kept.
 var ErrOutgrown = errors.New("more has changed meanwhile than is kept")
 
-// ErrFrozen means that something is frozen already.
+// ErrFrozen means that something is frozen already, and was not released.
 var ErrFrozen = errors.New("another snapshot is being written")
 
 // frozenShard is a shard that is not read yet.
@@ -40,7 +40,7 @@ const keptBytes = 16
 // alone, for a moment. limit is for how many bytes of what is replaced meanwhile
 // memory may be taken; beyond it, what is frozen can no longer be read.
 func (s *Shelf) Freeze(limit int) (*Frozen, error) {
-	if s.frozen != nil && !s.frozen.done && !s.frozen.over {
+	if s.frozen != nil && !s.frozen.done {
 		return nil, ErrFrozen
 	}
 	f := &Frozen{shelf: s, limit: limit}
