@@ -26,6 +26,9 @@ type Contract struct {
 	EventTime int
 	// Signals are where events may carry consent; each narrows what is permitted.
 	Signals []Signal
+	// Links are pairs of fields that name one person in an event, which is then
+	// remembered as a link. Both have identifiers.
+	Links [][2]int
 	// RetentionDays after the event day the row must be gone; 0 is no limit.
 	RetentionDays int
 	// File is where the contract was read from, for messages.

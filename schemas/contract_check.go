@@ -29,6 +29,7 @@ func (p *contractParser) check(c *Contract, top int, own map[string]*yaml.Node) 
 		p.checkColumn(f, &p.columns[i])
 	}
 	p.eventTime(c, own["eventTime"])
+	p.links(c, own["links"])
 	if c.Personal() {
 		p.checkPersonal(c, top, own)
 		return

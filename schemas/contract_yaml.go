@@ -58,7 +58,7 @@ var (
 
 // The custom properties that mean something here.
 var (
-	contractProperties = []string{"consent", "domain", "eventTime", "legalBasis", "onDeny", "prospective", "purposes", "where"}
+	contractProperties = []string{"consent", "domain", "eventTime", "legalBasis", "links", "onDeny", "prospective", "purposes", "where"}
 	columnProperties   = []string{
 		"coerce", "fidesDataCategories", "identifier", "masked", "path", "purposes", "treatment",
 	}

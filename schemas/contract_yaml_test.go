@@ -84,6 +84,7 @@ func TestGoodContract(t *testing.T) {
 			{Name: "_consent_gpc", Type: JSON, Paths: []Path{{"context", "Sec-GPC"}}, Category: "user.privacy_preferences"},
 			{Name: "_consent_tcf_2", Type: JSON, Paths: []Path{{"old", "tc"}}, Category: "user.privacy_preferences"},
 		},
+		Links:      [][2]int{{0, 1}},
 		Signals:    []Signal{{TCFSignal, 9}, {GPCSignal, 10}, {TCFSignal, 11}},
 		Purposes:   Purposes(Analytics, Functional),
 		LegalBasis: "eu-gdpr:A6-1-a-explicit-consent", OnDeny: MaskRow, Prospective: true,

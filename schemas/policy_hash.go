@@ -57,6 +57,15 @@ func (h policyHasher) contract(c *Contract) {
 		h.text(s.Kind.String())
 		h.number(s.Field)
 	}
+	if len(c.Links) == 0 {
+		return
+	}
+	h.number(-1) // which is no length, so nothing else goes on like this
+	h.number(len(c.Links))
+	for _, pair := range c.Links {
+		h.number(pair[0])
+		h.number(pair[1])
+	}
 }
 
 func (h policyHasher) field(f *Field) {

@@ -39,6 +39,8 @@ func TestPolicyHashChanges(t *testing.T) {
 		"legal basis":    func(c *Contract) { c.LegalBasis = "eu-gdpr:A9-2-a" },
 		"denial":         func(c *Contract) { c.OnDeny = DropRow },
 		"prospective":    func(c *Contract) { c.Prospective = true },
+		"links":          func(c *Contract) { c.Links = [][2]int{{0, 1}} },
+		"other links":    func(c *Contract) { c.Links = [][2]int{{1, 0}} },
 		"domain":         func(c *Contract) { c.Domain = "x" },
 		"event time":     func(c *Contract) { c.EventTime = -1 },
 		"retention":      func(c *Contract) { c.RetentionDays = 0 },
