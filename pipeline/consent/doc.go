@@ -84,6 +84,9 @@
 // counted. Of its erasures only those of the identifiers that a row names erase
 // it. An unlink may make it small enough again.
 //
+// Events tell of links too: Stage.Learn has those of a contract's links made a part
+// of the ledger before the rows that tell of them are decided.
+//
 // # Until the commit
 //
 // What was decided may be out of date before it is committed. So a stage holds

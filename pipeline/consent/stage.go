@@ -33,6 +33,7 @@ import (
 type Stage struct {
 	view   *View
 	tokens Tokens
+	linker Linker // or nil
 	plans  map[*schemas.Contract]*plan
 	held   *Held // since the last Hold
 
@@ -45,6 +46,7 @@ type Stage struct {
 // plan is what deciding the rows of one contract takes.
 type plan struct {
 	lookups    []lookup
+	pairs      []lookupPair // that are learned
 	eventTime  int
 	need, also schemas.PurposeSet
 	// prospective keeps what was collected while it was permitted.
@@ -77,7 +79,7 @@ func NewStage(view *View, tokens Tokens) *Stage {
 
 // Apply decides every row of b. Every row is decided on the view as it is at
 // one moment during the call.
-func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
+func (s *Stage) Apply(ctx context.Context, b *pipeline.Batch) error {
 	b.Verdicts, b.Reasons, b.Granted, b.Duties = b.Verdicts[:0], b.Reasons[:0], b.Granted[:0], b.Duties[:0]
 	p, err := s.plan(b.Contract)
 	if err != nil {
@@ -102,12 +104,15 @@ func (s *Stage) Apply(_ context.Context, b *pipeline.Batch) error {
 		clear(dst) // so that what Tokens leaves out is nobody
 		s.tokens.Tokens(l.kind, column, dst)
 	}
+	s.when = resize(s.when, n)
+	momentsOf(times, b.Times, s.when)
+	if err := s.learn(ctx, p, n); err != nil {
+		return fmt.Errorf("consent: table %s: %w", b.Contract.Table, err)
+	}
 	if err := s.narrow(b, n); err != nil {
 		return fmt.Errorf("consent: table %s: %w", b.Contract.Table, err)
 	}
 	b.Verdicts, b.Reasons, b.Granted = resize(b.Verdicts, n), resize(b.Reasons, n), resize(b.Granted, n)
-	s.when = resize(s.when, n)
-	momentsOf(times, b.Times, s.when)
 	stay, due, decided := s.decide(b, p)
 	s.keep(b, p, stay, due, decided)
 	return nil
@@ -286,6 +291,7 @@ func (s *Stage) plan(c *schemas.Contract) (*plan, error) {
 			p.lookups = append(p.lookups, lookup{column, kind})
 		}
 	}
+	p.pairs = linksOf(c, p.lookups)
 	s.plans[c] = p
 	return p, nil
 }

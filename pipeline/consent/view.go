@@ -78,6 +78,7 @@ type View struct {
 	narrow Narrower
 	shared []schemas.IdentifierKind // kinds
 
+	learning   sync.Mutex // held by the stage that has links made a part of the ledger
 	applying   sync.Mutex // held by the one that writes, around mu
 	statements []schemas.Statement
 	glossary   *glossary
