@@ -230,6 +230,12 @@ func (im *importer) count(s *schemas.Statement) (first bool) {
 		return true
 	}
 	purpose := im.vocabulary.Name(r.Purpose)
+	switch r.Verb {
+	case schemas.Withdraw, schemas.Object, schemas.Expire, schemas.GuardianWithdraw:
+		if r.Purpose == schemas.NoPurpose {
+			purpose = "*" // said under a name that is not known, it is about all of them
+		}
+	}
 	if r.Every {
 		purpose = "*"
 	}

@@ -307,10 +307,14 @@ func TestImportOfPresets(t *testing.T) {
 		`{"identity_type":"email","identity_value":"ann.canary@example.com","identity_format":"raw"},{"identity_type":"controller_customer_id","identity_value":"canary-ann","identity_format":"raw"},`+
 		`{"identity_type":"email","identity_value":"canary0123","identity_format":"sha256"}]}`+"\n"+
 		`{"subject_request_type":"access","submitted_time":"2026-01-02T03:04:05Z","subject_identities":[{"identity_type":"email","identity_value":"ann.canary@example.com","identity_format":"raw"}]}`+"\n")
+	write(t, b.dir, "channels.tsv", "email\tchannel_id\tupdated_at\nann.canary@example.com\t17\t2026-01-02 03:04:05.678\n")
+	write(t, b.dir, "changes.csv", "id,recipient,portal_subscription_status,_fivetran_synced\n1,ann.canary@example.com,UNSUBSCRIBED,2026-01-02 03:04:05\n2,ann.canary@example.com,,2026-01-02 03:04:05\n")
 	for _, test := range []struct {
 		preset, file string
 		want         importSummary
 	}{
+		{"iterable", "channels.tsv", importSummary{Rows: 1, Records: []saidCount{{"withdraw", "direct_marketing", 1}}}},
+		{"hubspot", "changes.csv", importSummary{Rows: 2, Records: []saidCount{{"withdraw", "direct_marketing_email", 1}}}},
 		{"mailing-list", "list.csv", importSummary{Rows: 4, Rejected: 1, Duplicates: 1, Grants: grantCounts{Unproven: 2},
 			Records: []saidCount{{"grant", "direct_marketing_email", 2}}}},
 		{"onetrust", "onetrust.jsonl", importSummary{Rows: 1, Rejected: 1, Grants: grantCounts{Unproven: 1, Pending: 1},

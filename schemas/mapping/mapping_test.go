@@ -203,6 +203,14 @@ grant email:a@example.com analytics at 1767323045000000 v9007199254740993 proven
 		{"updated otherwise", changes + "debezium", debezium("u", old("true", "false"), row), `
 grant email:a@example.com analytics at 1767323045000000 v9007199254740993 proven
 `},
+		{"updated to what says nothing", strings.Replace(changes, "if_true: grant", "values: {no longer: skip}, if_true: grant", 1) + "debezium", debezium("u", row, old("true", `"no longer"`)), `
+deleted email:a@example.com analytics v9007199254740993
+`},
+		{"updated from one of two that cannot be read", strings.Replace(changes, "path: email}", "path: email}, {kind: phone, path: phone}", 1) + "debezium", debezium("u", old(`"email":"a@example.com"`, `"email":"b@example.com","phone":{}`), row), `
+unreadable nobody : phone: is not a text, number or boolean
+deleted email:b@example.com analytics v9007199254740993
+grant email:a@example.com analytics at 1767323045000000 v9007199254740993 proven
+`},
 		{"updated to what cannot be read", changes + "debezium", debezium("u", row, old("true", `"?"`)), `
 unreadable email:a@example.com analytics: on: has a value that the mapping does not list
 `},

@@ -129,11 +129,11 @@ func (r *Reader) deleted(row place, nobody error, dst []schemas.Statement) []sch
 		clear(r.keys)
 	}
 	faults := r.persons(row, nil)
-	if len(r.people) == 0 || len(faults) > 0 {
-		if nobody == nil {
-			return dst // it named nobody before
-		}
+	switch {
+	case nobody != nil && (len(r.people) == 0 || len(faults) > 0):
 		return append(dst, schemas.Statement{Fault: nobody})
+	case len(faults) > 0:
+		dst = append(dst, faults...) // somebody else it may have been about
 	}
 	for i := range r.m.records {
 		rule := &r.m.records[i]
