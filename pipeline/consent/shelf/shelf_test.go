@@ -191,7 +191,7 @@ func TestZeroKey(t *testing.T) {
 }
 
 // TestMemory: few keys take little, and what is replaced over and over no more
-// than an eighth beside what is there.
+// than a sixteenth beside what is there.
 func TestMemory(t *testing.T) {
 	s := New()
 	defer s.Close()
@@ -211,7 +211,7 @@ func TestMemory(t *testing.T) {
 		put(0, keys, size)
 	}
 	if got := s.MemoryBytes() / keys; got > 68 {
-		t.Errorf("%d bytes a key, want about %d", got, 44*9/8+8+5)
+		t.Errorf("%d bytes a key, want about %d", got, 44*17/16+8+5)
 	}
 }
 
