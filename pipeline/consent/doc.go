@@ -107,5 +107,14 @@
 // W says less; whoever is erased; and whoever a message is about before which
 // others are gone, because rows may have been written under those. There is one
 // item an identifier. The queue is a function of the ledger and W alone: who reads
-// the ledger again has the same queue again, so it is stored nowhere.
+// the ledger again has the same queue again; only a snapshot, which stands for a part
+// of the ledger that is not read again, has it too.
+//
+// # Memory and snapshots
+//
+// What is known of an identifier are some bytes under its token on a shelf: with
+// three usual records some 52 of memory, all in. View.Freeze keeps the view as it is
+// at one moment, and Snapshot.Write writes that while stages and the ledger go on;
+// LoadSnapshot makes a view of it, or of nothing of it. Both formats are described
+// in FORMAT.md.
 package consent
