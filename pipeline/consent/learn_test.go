@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -100,6 +102,7 @@ func TestLearn(t *testing.T) {
 		{name: "a second user where the ledger says the first", before: []say{linked(user("a"), anon("x")).v(7)}, batches: [][]row{{xb}}, want: [][]learnt{{shared("b", 0)}}},
 		{name: "an address that the row names too is nobody else", before: []say{linked(mail("y"), anon("x")).v(7)},
 			batches: [][]row{{{time: 5, anon: "x", user: "a", contact: "y"}}}, want: [][]learnt{{plain("a"), {"user_id a", "email y", 0, false}}}},
+		{name: "a user id that is several people's", before: []say{sharedBy(user("c"), user("a"), 1)}, batches: [][]row{{xa}}, want: [][]learnt{{{"anonymous_id x", "user_id a", 0, true}}}},
 		{name: "shared by its kind", kinds: []schemas.IdentifierKind{schemas.AnonymousID}, batches: [][]row{{xa}, {xb}}, want: [][]learnt{{shared("a", 0)}, {shared("b", 0)}}},
 		{name: "a pair that cannot be read stays so", batches: [][]row{{xa}}, want: [][]learnt{nil},
 			before: []say{{schemas.Record{Verb: schemas.NoVerb}}}},
@@ -167,11 +170,20 @@ func TestLearnFailsClosed(t *testing.T) {
 // never make those one person.
 func TestLearnBesides(t *testing.T) {
 	v := newView(t, Options{})
+	var busy atomic.Int32
+	linker := linkFunc(func(records []schemas.Record) error {
+		if busy.Add(1) != 1 {
+			t.Error("two link at once")
+		}
+		defer busy.Add(-1)
+		runtime.Gosched()
+		return v.Link(t.Context(), records)
+	})
 	var stages sync.WaitGroup
 	for i := range 4 {
 		stages.Go(func() {
 			stage := NewStage(v, hashed{})
-			stage.Learn(v)
+			stage.Learn(linker)
 			for n := range 30 {
 				b := batch(memory.DefaultAllocator, linking(), row{time: 5, anon: fmt.Sprint("x", n), user: fmt.Sprint("u", i)})
 				if err := stage.Apply(t.Context(), b); err != nil {
