@@ -7,7 +7,7 @@ import (
 )
 
 // perLock is how many messages are applied before stages get their turn.
-const perLock = 1024
+const perLock = 256
 
 // ApplyMessages takes ledger messages in the order of their offsets. A message
 // may say several things; markers are counted, and nothing else. It gives how

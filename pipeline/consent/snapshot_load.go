@@ -62,7 +62,7 @@ func (l *loader) load(ctx context.Context, from io.Reader) error {
 	var loading sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		loading.Go(func() {
-			unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+			unpacker, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxSection))
 			if err == nil {
 				defer unpacker.Close()
 			}

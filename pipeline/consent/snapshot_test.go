@@ -334,7 +334,7 @@ func TestSnapshotFile(t *testing.T) {
 // each snapshot is of one moment: everybody in it has as many records as the
 // first.
 func TestSnapshotWhileDeciding(t *testing.T) {
-	const subjects, rounds = 300, 10
+	const subjects, rounds = perLock, 10
 	v := newView(t, Options{})
 	var working sync.WaitGroup
 	stop := make(chan struct{})

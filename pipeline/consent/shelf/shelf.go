@@ -250,7 +250,7 @@ func (s *Shelf) Load(shard int, keys, values []byte) error {
 			return errors.New("values are cut off")
 		}
 		h := s.seed.Hash(key)
-		if h>>(64-shardBits) != uint64(shard) {
+		if h>>(64-shardBits) != uint64(shard) || key.IsZero() {
 			return errors.New("a key is in the wrong shard")
 		}
 		if sh.lookup(h, key) != nil {

@@ -296,6 +296,7 @@ func TestLoadRefuses(t *testing.T) {
 		"a cut value":          {im.Keys, im.Values[:len(im.Values)-1]},
 		"no values":            {im.Keys, nil},
 		"a length without end": {im.Keys[:16], bytes.Repeat([]byte{0xff}, 20)},
+		"the zero key":         {make([]byte, 16), []byte{0}},
 		"another shard":        {other.Keys, other.Values},
 		"a key twice":          {cat(im.Keys[:16], im.Keys), cat(im.Values[:11], im.Values)},
 	} {
@@ -373,4 +374,47 @@ func TestReadersAndWriter(t *testing.T) {
 	close(frozen)
 	close(stop)
 	working.Wait()
+}
+
+// FuzzLoad: an image is one of its shard, which reads as the same image again, or
+// an error.
+func FuzzLoad(f *testing.F) {
+	seed := Seed{1, 2, 3, 4}
+	whole := NewSeeded(seed)
+	defer whole.Close()
+	for n := range uint64(1500) {
+		key := keyOf(n)
+		whole.Put(&key, bytes.Repeat([]byte{byte(n)}, int(n)%40))
+	}
+	frozen, err := whole.Freeze(0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	var readers sync.RWMutex
+	for i := range 3 {
+		var im Image
+		if err := frozen.Read(i, readers.RLocker(), &im); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(uint8(i), im.Keys, im.Values)
+	}
+	f.Fuzz(func(t *testing.T, shard uint8, keys, values []byte) {
+		s := NewSeeded(seed)
+		defer s.Close()
+		if s.Load(int(shard), keys, values) != nil {
+			return
+		}
+		frozen, err := s.Freeze(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again Image
+		if err := frozen.Read(int(shard), readers.RLocker(), &again); err != nil {
+			t.Fatal(err)
+		}
+		// Lengths may be written longer than they need be.
+		if !bytes.Equal(again.Keys, keys) || len(again.Values) > len(values) {
+			t.Errorf("%d and %d bytes are read as %d and %d", len(keys), len(values), len(again.Keys), len(again.Values))
+		}
+	})
 }
