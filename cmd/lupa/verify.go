@@ -42,8 +42,9 @@ changed. A violation ends with exit code 5; places are named, never values.
        it is what the topics hold up to the position, and the files hold what was
        kept and masked.
   I4   Kept only with consent: no row is kept that the ledger denied as its commit
-       saw it, masked rows point at nobody. With --still also the reverse: all
-       that is permitted is kept.
+       saw it, at any moment from its message to its commit; masked rows point at
+       nobody and hold what a legal duty keeps only where and while there is one.
+       With --still also the reverse: all that is permitted is kept.
   I5   No raw personal value in any file, name, statistic, manifest, quarantine or
        given log: as it is, in lower and upper case, in base64, in hexadecimal or
        URL-escaped.
@@ -62,7 +63,9 @@ changed. A violation ends with exit code 5; places are named, never values.
 
 What it cannot see: messages that the topics no longer have; earlier ledger
 records that compaction took (such rows are counted, not judged); what a commit
-could see whose snapshot has expired; values of fields that are kept as they are,
+could see whose snapshot has expired; what consent in the events themselves takes
+away (a row that was denied for it must have some, and no more is asked); a ledger
+in another form than its own JSON; values of fields that are kept as they are,
 and leaks of values under six letters or that also stand in such fields; events
 that are not JSON. Two jobs that write the same mistake as this program does.
 Give it a minute for each million messages, and memory for all rows.`
@@ -127,10 +130,16 @@ func verifyInput(o verifyOptions) (*oracle.Input, error) {
 	in := &oracle.Input{
 		Warehouse: config.Warehouse.Dir, Namespace: config.Warehouse.Namespace, Contracts: contracts,
 		Keys: config.Keys.File, PhoneRegion: config.Phone.DefaultRegion,
+		Region: config.Warehouse.Region, MaxLinked: config.Ledger.MaxLinked, Shared: config.Ledger.Shared,
 		MaxMessageBytes: int(config.Events.MaxMessageBytes), MaxDepth: config.Events.MaxDepth,
 		Quarantine: config.Quarantine.Dir, QuarantineTopic: config.Quarantine.Topic, Logs: o.logs,
 		Still: o.still, Erased: o.erased, Within: o.within, Behind: o.behind, Caps: o.caps,
 	}
+	tables, err := loadLedgerTables(&config.Ledger)
+	if err != nil {
+		return nil, err
+	}
+	in.Vocabulary, in.Ages, in.Regions = tables.vocabulary, tables.ages, tables.regions
 	if err := verifySources(in, config); err != nil {
 		return nil, err
 	}
@@ -178,6 +187,9 @@ func verifySources(in *oracle.Input, config *Config) (err error) {
 		}
 	} else {
 		in.Ledger.Files = []string{config.Ledger.File}
+	}
+	if config.Ledger.Encoding != encodingJSON || config.Ledger.Mapping != "" {
+		in.Ledger.Opaque = slices.Concat(in.Ledger.Topics, in.Ledger.Files)
 	}
 	if dsn := config.Warehouse.Postgres; dsn != nil {
 		if in.Postgres, err = dsn.Read(); err == nil {

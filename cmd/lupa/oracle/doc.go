@@ -41,10 +41,24 @@ type Input struct {
 	Keys string
 	// PhoneRegion is the country of phone numbers that name none.
 	PhoneRegion string
+	// Region is the country that the tables are in; empty is not known.
+	Region string
+	// MaxLinked is how many identifiers a subject may have, 64 by default. Shared
+	// are the kinds of identifiers that several people may have.
+	MaxLinked int
+	Shared    []schemas.IdentifierKind
+	// Vocabulary, Regions and Ages are the tables of names and numbers that
+	// records are read by, those that are built in by default.
+	Vocabulary *schemas.Vocabulary
+	Regions    *schemas.Regions
+	Ages       *schemas.Ages
+	// Now is the time; by default that of the clock.
+	Now time.Time
 
 	// Events are what the tables were made of. Messages are JSON.
 	Events Source
-	// Ledger is the consent ledger, one topic or some files.
+	// Ledger is the consent ledger, one topic or some files. It is not read if any of
+	// it is opaque.
 	Ledger Source
 	// MaxMessageBytes and MaxDepth are the limits of events, 1 MiB and 64 by
 	// default.
@@ -100,7 +114,7 @@ func (in *Input) fill() error {
 		value *int
 		def   int
 	}{
-		{&in.MaxMessageBytes, 1 << 20}, {&in.MaxDepth, 64},
+		{&in.MaxMessageBytes, 1 << 20}, {&in.MaxDepth, 64}, {&in.MaxLinked, 64},
 		{&in.Caps.Leftovers, 1000}, {&in.Caps.Temps, 100}, {&in.Caps.Snapshots, 10_000},
 	} {
 		if *d.value == 0 {
@@ -112,6 +126,18 @@ func (in *Input) fill() error {
 	}
 	if in.ClockSkew == 0 {
 		in.ClockSkew = time.Minute
+	}
+	if in.Vocabulary == nil {
+		in.Vocabulary = schemas.DefaultVocabulary()
+	}
+	if in.Regions == nil {
+		in.Regions = schemas.DefaultRegions()
+	}
+	if in.Ages == nil {
+		in.Ages = schemas.DefaultAges()
+	}
+	if in.Now.IsZero() {
+		in.Now = time.Now()
 	}
 	if in.Namespace == "" {
 		in.Namespace = "lupa"

@@ -37,6 +37,8 @@ type outcome struct {
 	// cells are the values of the contract's fields: string, int64 (also of
 	// times and dates), float64, bool or nil.
 	cells []any
+	// signals says that the event carries consent of its own.
+	signals bool
 }
 
 // found is the values of each path, in the order in which they stand.
@@ -86,6 +88,9 @@ func (c *contract) row(f found, told int64) outcome {
 	for i := range c.Fields {
 		field := &c.Fields[i]
 		isTime := i == c.EventTime
+		if field.Type == schemas.JSON {
+			o.signals = o.signals || c.present(f, i)
+		}
 		if dropped(field) && !isTime {
 			if field.Required && !c.present(f, i) {
 				return outcome{reason: schemas.MissingField}

@@ -23,13 +23,19 @@ type judge struct {
 	// position permits, unsure those that a ledger with holes cannot judge,
 	// since those of subjects erased after the row was committed.
 	later, unsure, since int64
+	// signalled counts the events that carry consent of their own, refused the
+	// rows that were denied for it.
+	signalled, refused int64
 }
 
 // tally is what a table should have counted.
 type tally struct {
 	rows, rejected int64
 	reasons        map[schemas.Reason]int64 // of rejects; of all when the ledger is still
-	either         int64
+	// either are those of which one of two reasons may be told, maybe the rows
+	// that could have got each reason besides others.
+	either int64
+	maybe  map[schemas.Reason]int64
 }
 
 // rowKey names the message of a row; about is set in the rejects table.
@@ -69,7 +75,7 @@ func (c *check) judgeEvents(ctx context.Context) error {
 	}
 	c.judge = j
 	for i := range j.tallies {
-		j.tallies[i].reasons = map[schemas.Reason]int64{}
+		j.tallies[i].reasons, j.tallies[i].maybe = map[schemas.Reason]int64{}, map[schemas.Reason]int64{}
 	}
 	c.indexRows()
 	if err := c.cutLedger(); err != nil {
@@ -199,7 +205,7 @@ func (c *check) judgeOutcome(p place, m *message, o *outcome) {
 		r = &t.rows[i]
 		r.seen = true
 	}
-	c.judgeRow(t, n, p, m, o, r)
+	c.judgeRow(t, n, &rowCase{table: t, at: p, row: r, signals: o.signals}, m, o)
 }
 
 // judgeReject looks for a rejected message in the list of rejects.
@@ -257,120 +263,6 @@ func (c *check) judgeUnseen() {
 	}
 }
 
-// judgeRow compares what became of a message with what was said of its people.
-func (c *check) judgeRow(t *table, n *tally, p place, m *message, o *outcome, r *row) {
-	k := t.contract
-	if r != nil {
-		c.judgeTokens(t, p, m, o, r)
-	}
-	if c.ledger == nil {
-		return
-	}
-	who := c.identifiers(k, o.cells)
-	at := o.cells[k.EventTime]
-	now := c.ledger.decideRow(c.whole(), k, who, at, m.time)
-	if c.in.Still {
-		n.reasons[now.reason]++
-	}
-	c.looked(consented, 1)
-	if r == nil {
-		if c.in.Still && !t.unread && !t.again(p) && (now.reason == schemas.ConsentGiven || k.OnDeny == schemas.MaskRow && now.reason != schemas.Erased) {
-			c.violate(consented, p.at(m.offset), "table %s has no row of it; the ledger says %s", t.name, now.reason)
-		}
-		return
-	}
-	c.looked(erasedGone, 1)
-	if now.reason == schemas.Erased {
-		if c.in.Erased {
-			c.violate(erasedGone, c.relative(t.files[r.file].path), "table %s still has %s, whose subject is erased", t.name, r.place())
-		} else {
-			c.judge.since++
-		}
-	}
-	if !r.kept() {
-		c.judgeMasked(t, r, now)
-		f := &t.files[r.file]
-		if f.known && !c.in.Erased && c.ledger.decideRow(f.cut, k, who, at, m.time).reason == schemas.Erased {
-			c.violate(erasedGone, c.relative(f.path), "table %s has a masked row of %s, whose subject was erased before", t.name, r.place())
-		}
-		return
-	}
-	c.judgeKept(t, r, who, at, m.time, now)
-}
-
-// judgeKept decides again whether a row may have been kept: with the ledger as
-// its commit has seen it, or as it became until then.
-func (c *check) judgeKept(t *table, r *row, who []ident, at any, told int64, now decision) {
-	k, f, l := t.contract, &t.files[r.file], c.ledger
-	name := c.relative(f.path)
-	for i := range k.Fields {
-		if need := k.Fields[i].Purposes; r.filled[i] && !r.purposes.Covers(need) {
-			c.violate(consented, name, "table %s has a value of %s for %s without its purpose", t.name, k.Fields[i].Name, r.place())
-		}
-	}
-	permits := func(d decision) bool {
-		return d.reason == schemas.ConsentGiven && d.granted.Covers(r.purposes)
-	}
-	d := l.decideRow(f.cut, k, who, at, told)
-	if permits(d) {
-		if c.in.Still && (now.reason != schemas.ConsentGiven || now.granted != r.purposes) {
-			c.violate(consented, name, "table %s keeps %s for other purposes than the ledger permits", t.name, r.place())
-		}
-		return
-	}
-	grown := &cut{before: f.cut.before, more: map[*entry]bool{}}
-	for _, e := range l.later(f.cut, c.whole(), who, f.until) {
-		grown.more[e] = true
-		then := l.decideRow(grown, k, who, at, told)
-		if permits(then) {
-			c.judge.later++
-			return
-		}
-		if !f.known {
-			d = then
-		}
-	}
-	if d.reason != schemas.Erased && l.hasHoles() &&
-		(d.reason <= schemas.BeforeConsent || l.mayLack(f.cut, c.whole(), who)) {
-		c.judge.unsure++
-		return
-	}
-	switch d.reason {
-	case schemas.Erased:
-		if !c.in.Erased {
-			c.violate(erasedGone, name, "table %s keeps %s, whose subject was erased before", t.name, r.place())
-		}
-	case schemas.ConsentGiven:
-		c.violate(consented, name, "table %s keeps %s for more purposes than are permitted", t.name, r.place())
-	default:
-		c.violate(consented, name, "table %s keeps %s, the ledger says %s", t.name, r.place(), d.reason)
-	}
-}
-
-// judgeMasked looks at a row that must not point at anybody.
-func (c *check) judgeMasked(t *table, r *row, now decision) {
-	k, name := t.contract, c.relative(t.files[r.file].path)
-	reason, known := schemas.ParseReason(r.reason)
-	if !known || !reason.Denies() || reason == schemas.Erased || k.OnDeny != schemas.MaskRow {
-		c.violate(consented, name, "table %s has %s for no reason that a row may have", t.name, r.place())
-	}
-	if r.subject != (token{}) || r.hasPurposes || r.hasBasis {
-		c.violate(consented, name, "table %s has a subject, purposes or a legal basis in the masked row of %s", t.name, r.place())
-	}
-	for i := range k.Fields {
-		f := &k.Fields[i]
-		if r.filled[i] && (!k.StaysMasked(i) || f.Column() == schemas.TokenColumn) {
-			c.violate(consented, name, "table %s has a value of %s in the masked row of %s", t.name, f.Name, r.place())
-		}
-	}
-	if f := &k.Fields[k.EventTime]; f.Type == schemas.Timestamp && r.filled[k.EventTime] && r.time%(24*60*60*1_000_000) != 0 {
-		c.violate(consented, name, "table %s has the time of day in the masked row of %s", t.name, r.place())
-	}
-	if c.in.Still && known && reason != now.reason && now.reason != schemas.Erased {
-		c.violate(consented, name, "table %s masks %s as %s, the ledger says %s", t.name, r.place(), reason, now.reason)
-	}
-}
-
 // whole is the ledger as it stands.
 func (c *check) whole() *cut {
 	if c.ledger.now == nil {
@@ -387,9 +279,24 @@ func (c *check) identifiers(k *contract, cells []any) (who []ident) {
 		if !ok {
 			continue
 		}
+		var readings []ident
 		for _, kind := range k.Fields[i].Identifiers {
-			if id, missing := c.keys.ident(principal{kind: kind, raw: text}); !missing && !slices.Contains(who, id) {
+			p := principal{kind: kind, raw: text}
+			id, missing := c.keys.ident(p)
+			if missing {
+				continue
+			}
+			if c.keys.isShared(p) {
+				c.ledger.named[id] = true
+			}
+			if !slices.Contains(who, id) {
 				who = append(who, id)
+			}
+			readings = append(readings, id)
+		}
+		for _, id := range readings {
+			if c.ledger.twins[id] == nil {
+				c.ledger.twins[id] = readings
 			}
 		}
 	}

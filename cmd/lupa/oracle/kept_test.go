@@ -44,9 +44,8 @@ func TestKeptRows(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := newJudged(t, contracts)
-			p := place{"consent", 0}
-			l := &ledger{entries: map[ident][]*entry{}, linked: map[ident][]*entry{}, holes: map[place]bool{p: c.holes}, stuck: map[place]int64{},
-				ends: map[place]extent{p: {end: 100}}}
+			p, l := place0, j.emptyLedger(100)
+			l.holes[p] = c.holes
 			for offset := range int64(100) {
 				if r, ok := c.records[offset]; ok {
 					m := &message{offset: offset, time: offset, key: schemas.AppendRecordKey(nil, r), value: schemas.AppendRecord(nil, r)}
@@ -63,9 +62,7 @@ func TestKeptRows(t *testing.T) {
 			}
 			r := &row{reason: "consent_given", purposes: schemas.Purposes(schemas.Analytics), filled: make([]bool, len(tracks.contract.Fields))}
 			id, _ := j.check.keys.ident(principal{kind: who.Kind, raw: who.Reveal()})
-			at := int64(3)
-			now := l.decideRow(j.check.whole(), tracks.contract, []ident{id}, at, noTime)
-			j.check.judgeKept(tracks, r, []ident{id}, at, noTime, now)
+			j.check.judgeKept(&rowCase{event: event{tracks.contract, []ident{id}, int64(3), noTime}, table: tracks, row: r, from: beginning})
 			if got := j.check.report().Violated(); !slices.Equal(got, c.violated) {
 				t.Errorf("violated %v, want %v", got, c.violated)
 			}

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"lupa/schemas"
@@ -25,7 +26,10 @@ type keyring struct {
 	epochs  [][]byte // key of epoch n at n-1
 	domains map[string][][]byte
 	region  string
-	memo    map[memoKey]token
+	names   lexicon
+	// shared are the kinds of identifiers that several people may have.
+	shared []schemas.IdentifierKind
+	memo   map[memoKey]token
 }
 
 type memoKey struct {
@@ -50,7 +54,7 @@ func (c *check) readKeys(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.in.Keys, err)
 	}
-	k.region = c.in.PhoneRegion
+	k.region, k.names, k.shared = c.in.PhoneRegion, lexicon{c.in.Vocabulary}, c.in.Shared
 	c.keys = k
 	return nil
 }
@@ -198,6 +202,12 @@ func (k *keyring) ident(p principal) (id ident, missing bool) {
 	}
 	t, missing := k.token(ledgerDomain, p.kind, p.raw, k.newest())
 	return ident(t), missing
+}
+
+// isShared reports whether a principal is of a kind that people share. The kind
+// of one that is only known by its token is not known.
+func (k *keyring) isShared(p principal) bool {
+	return p.raw != "" && slices.Contains(k.shared, p.kind)
 }
 
 // parseToken reads a token as UUID text.

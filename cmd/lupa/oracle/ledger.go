@@ -24,9 +24,15 @@ type ledger struct {
 	// stuck is the first message of each partition of which nobody can say
 	// whom it is about. Nothing may be decided with it.
 	stuck map[place]int64
-	raw   []rawValue
-	count int64
-	now   *cut // all of it
+	// common are the identifiers that the ledger names by a kind that people
+	// share, named those of rows.
+	common, named map[ident]bool
+	// twins are the other readings of a text that stood in a row.
+	twins  map[ident][]ident
+	policy *policy
+	raw    []rawValue
+	count  int64
+	now    *cut // all of it
 }
 
 // readLedger reads the whole ledger.
@@ -34,11 +40,14 @@ func (c *check) readLedger(ctx context.Context) error {
 	if c.in.Ledger.empty() || c.keys == nil {
 		return nil
 	}
-	const limit = 1 << 30
-	l := &ledger{
-		entries: map[ident][]*entry{}, linked: map[ident][]*entry{},
-		holes: map[place]bool{}, stuck: map[place]int64{},
+	if len(c.in.Ledger.Opaque) > 0 {
+		for _, i := range [...]invariant{consented, erasedGone, failClosed} {
+			c.limit(i, "the ledger is in another form than the JSON of its records, and was not read")
+		}
+		return nil
 	}
+	const limit = 1 << 30
+	l := newLedger(c.policy())
 	var err error
 	if l.ends, err = c.in.Ledger.extents(ctx, limit); err != nil {
 		return err
@@ -65,6 +74,19 @@ func (c *check) readLedger(ctx context.Context) error {
 	return nil
 }
 
+func newLedger(p *policy) *ledger {
+	return &ledger{
+		entries: map[ident][]*entry{}, linked: map[ident][]*entry{},
+		holes: map[place]bool{}, stuck: map[place]int64{},
+		common: map[ident]bool{}, named: map[ident]bool{}, twins: map[ident][]ident{}, policy: p,
+	}
+}
+
+// policy is what decides besides the ledger.
+func (c *check) policy() *policy {
+	return &policy{names: lexicon{c.in.Vocabulary}, regions: c.in.Regions, ages: c.in.Ages, region: c.in.Region, most: c.in.MaxLinked}
+}
+
 func (l *ledger) add(k *keyring, p place, m *message) error {
 	if l.ends[p].leader == aFile {
 		m.key = nil
@@ -76,14 +98,20 @@ func (l *ledger) add(k *keyring, p place, m *message) error {
 		}
 		return nil
 	}
-	l.collect(p, m)
+	l.collect(k, p, m)
 	if e.kind == nothing {
 		return nil
 	}
 	e.at, e.offset, e.told = p, m.offset, m.time
 	kept := &e
+	if e.whoShared {
+		l.common[e.who] = true
+	}
 	l.entries[e.who] = append(l.entries[e.who], kept)
 	if e.kind == links || e.kind == brokenLink {
+		if e.otherShared {
+			l.common[e.other] = true
+		}
 		l.entries[e.other] = append(l.entries[e.other], kept)
 		l.linked[e.who] = append(l.linked[e.who], kept)
 		l.linked[e.other] = append(l.linked[e.other], kept)
@@ -92,8 +120,8 @@ func (l *ledger) add(k *keyring, p place, m *message) error {
 }
 
 // collect notes the raw identifiers of a message, to be searched for.
-func (l *ledger) collect(p place, m *message) {
-	r, err := parseRecord(m.value)
+func (l *ledger) collect(k *keyring, p place, m *message) {
+	r, err := parseRecord(m.value, k.names)
 	if err != nil {
 		return
 	}
@@ -112,10 +140,11 @@ type cut struct {
 	// What was read already, as long as there is no more: closures and people.
 	memo   map[ident][]ident
 	people map[ident]*person
+	bonds  map[[2]ident]bond
 }
 
 func newCut(before map[place]int64) *cut {
-	return &cut{before: before, memo: map[ident][]ident{}, people: map[ident]*person{}}
+	return &cut{before: before, memo: map[ident][]ident{}, people: map[ident]*person{}, bonds: map[[2]ident]bond{}}
 }
 
 // whole is the ledger as it stands now.
@@ -129,49 +158,16 @@ func (l *ledger) whole() *cut {
 
 func (c *cut) sees(e *entry) bool { return e.offset < c.before[e.at] || c.more[e] }
 
-// maxLinked is how many identifiers one subject may have before nothing is
-// believed of it.
-const maxLinked = 64
-
-// closure gives an identifier and all that are linked with it.
-func (l *ledger) closure(c *cut, who ident) []ident {
-	if found, ok := c.memo[who]; ok {
-		return found
-	}
-	found, seen := []ident{who}, map[ident]bool{who: true}
-	for i := 0; i < len(found); i++ {
-		for _, e := range l.linked[found[i]] {
-			if e.kind != links || !c.sees(e) {
-				continue
-			}
-			for _, end := range [...]ident{e.who, e.other} {
-				if !seen[end] {
-					seen[end] = true
-					found = append(found, end)
-				}
-			}
-		}
-	}
-	if c.memo != nil {
-		for _, member := range found {
-			c.memo[member] = found
-		}
-	}
-	return found
-}
-
-// later gives what was said of the identifiers, and of all that are linked with
-// them by now, behind the cut and not after the time, in the order of time.
-func (l *ledger) later(c, whole *cut, who []ident, until int64) []*entry {
+// later gives what was said of the identifiers, and of all that were ever linked
+// with them, behind the cut and not after the time, in the order of time.
+func (l *ledger) later(c *cut, who []ident, until int64) []*entry {
 	var list []*entry
 	seen := map[*entry]bool{}
-	for _, w := range who {
-		for _, member := range l.closure(whole, w) {
-			for _, e := range l.entries[member] {
-				if !c.sees(e) && e.told <= until && !seen[e] {
-					seen[e] = true
-					list = append(list, e)
-				}
+	for _, member := range l.everLinked(who) {
+		for _, e := range l.entries[member] {
+			if !c.sees(e) && e.told <= until && !seen[e] {
+				seen[e] = true
+				list = append(list, e)
 			}
 		}
 	}
@@ -186,7 +182,9 @@ func slotOf(e *entry, who ident) any {
 	type slot struct {
 		who, other ident
 		kind       kind
+		about      about
 		purpose    schemas.Purpose
+		fields     string
 	}
 	switch {
 	case e.kind == links || e.kind == brokenLink:
@@ -194,28 +192,26 @@ func slotOf(e *entry, who ident) any {
 	case e.verb == schemas.Erase || e.kind == brokenErase:
 		return slot{who: who, kind: brokenErase}
 	}
-	return slot{who: who, kind: says, purpose: e.purpose}
+	return slot{who: who, kind: says, about: e.about, purpose: e.purpose, fields: e.terms.fields}
 }
 
 // mayLack reports whether the cut may lack what it held once: a key of one of
 // the identifiers has messages behind the cut, none before it, and its
 // partition has holes.
-func (l *ledger) mayLack(c, whole *cut, who []ident) bool {
-	for _, w := range who {
-		for _, member := range l.closure(whole, w) {
-			before, behind := map[any]bool{}, map[any]bool{}
-			for _, e := range l.entries[member] {
-				switch {
-				case c.sees(e):
-					before[slotOf(e, member)] = true
-				case l.holes[e.at]:
-					behind[slotOf(e, member)] = true
-				}
+func (l *ledger) mayLack(c *cut, who []ident) bool {
+	for _, member := range l.everLinked(who) {
+		before, behind := map[any]bool{}, map[any]bool{}
+		for _, e := range l.entries[member] {
+			switch {
+			case c.sees(e):
+				before[slotOf(e, member)] = true
+			case l.holes[e.at]:
+				behind[slotOf(e, member)] = true
 			}
-			for slot := range behind {
-				if !before[slot] {
-					return true
-				}
+		}
+		for slot := range behind {
+			if !before[slot] {
+				return true
 			}
 		}
 	}

@@ -10,22 +10,31 @@ import (
 // every is the purpose of a record about all purposes, in place of one.
 const every = schemas.NoPurpose
 
-// dpvPurposes are the terms of the DPV that the ledger's format knows: the
-// purpose that a grant for it permits, and the one that a denial takes away
-// (every for all).
-var dpvPurposes = map[string]struct{ grants, denies schemas.Purpose }{
-	"ServiceProvision":        {schemas.Necessary, schemas.Necessary},
-	"ServiceUsageAnalytics":   {schemas.Analytics, schemas.Analytics},
-	"ServicePersonalisation":  {schemas.Functional, schemas.Functional},
-	"PersonalisedAdvertising": {schemas.PersonalisedAdvertising, schemas.PersonalisedAdvertising},
-	"SocialMediaMarketing":    {schemas.SocialMediaMarketing, schemas.SocialMediaMarketing},
-	"SellDataToThirdParties":  {schemas.ThirdPartySharing, schemas.ThirdPartySharing},
-	"Profiling":               {schemas.Profiling, schemas.Profiling},
-	"TargetedAdvertising":     {schemas.NoPurpose, schemas.PersonalisedAdvertising},
-	"DirectMarketing":         {schemas.NoPurpose, every},
-	"Marketing":               {schemas.NoPurpose, every},
-	"Advertising":             {schemas.NoPurpose, every},
-	"Personalisation":         {schemas.NoPurpose, every},
+// lexicon is the names of purposes: which one a name means is configuration.
+type lexicon struct{ *schemas.Vocabulary }
+
+// granted is what a grant under a name permits.
+func (n lexicon) granted(name string) (p schemas.Purpose, known bool) {
+	p = n.Granted(name)
+	return p, p != schemas.NoPurpose && !p.IsGroup()
+}
+
+// denial is what a denial under a name takes away; known is false when it means
+// nothing of ours.
+func (n lexicon) denial(name string) (p schemas.Purpose, known bool) {
+	return meant(n.Denied(name))
+}
+
+// objection is the same for an objection.
+func (n lexicon) objection(name string) (p schemas.Purpose, known bool) {
+	return meant(n.Objected(name))
+}
+
+func meant(p schemas.Purpose, all bool) (schemas.Purpose, bool) {
+	if all {
+		return every, true
+	}
+	return p, p != schemas.NoPurpose
 }
 
 // dpv cuts the namespace off a term of the DPV as records must write it.
@@ -36,52 +45,6 @@ func dpv(name string) (term string, is bool) {
 		}
 	}
 	return name, false
-}
-
-// grantPurpose is what a grant under a name permits; the name must fit exactly.
-func grantPurpose(name string) (p schemas.Purpose, known bool) {
-	if term, is := dpv(name); is {
-		p = dpvPurposes[term].grants
-	} else {
-		p, _ = schemas.ParsePurpose(name)
-	}
-	return p, p != schemas.NoPurpose
-}
-
-// denialPurpose is what a denial under a name takes away: no less than it may
-// mean. known is false when it means nothing of ours.
-func denialPurpose(name string) (p schemas.Purpose, known bool) {
-	if name == "*" {
-		return every, true
-	}
-	term, is := dpv(name)
-	if !is {
-		if p, ok := schemas.ParsePurpose(name); ok {
-			return p, true
-		}
-	} else if d, ok := dpvPurposes[term]; ok {
-		return d.denies, true
-	}
-	// Not exactly ours: spelling and namespaces do not matter now.
-	term, is = name, false
-	if cut := strings.LastIndexAny(name, ":#/"); cut >= 0 && strings.Contains(strings.ToLower(name[:cut]), "dpv") {
-		term, is = name[cut+1:], true
-	}
-	plain := plainName(term)
-	if plain == "*" {
-		return every, true
-	}
-	for _, ours := range schemas.PurposeNames() {
-		if !is && plainName(ours) == plain {
-			return schemas.ParsePurpose(ours)
-		}
-	}
-	for dpvTerm, d := range dpvPurposes {
-		if plainName(dpvTerm) == plain {
-			return d.denies, true
-		}
-	}
-	return every, is
 }
 
 func plainName(name string) string {
@@ -96,14 +59,17 @@ func plainName(name string) string {
 // stateVerbs are the DPV's consent statuses. In those of NoVerb nobody has said
 // anything.
 var stateVerbs = map[string]schemas.Verb{
-	"ConsentGiven": schemas.Grant, "RenewedConsentGiven": schemas.Grant,
+	"ConsentGiven": schemas.Grant, "RenewedConsentGiven": schemas.Grant, "ConsentRequested": schemas.Grant,
 	"ConsentRefused":   schemas.Refuse,
-	"ConsentWithdrawn": schemas.Withdraw, "ConsentRevoked": schemas.Withdraw,
-	"ConsentInvalidated": schemas.Withdraw, "ConsentExpired": schemas.Withdraw,
-	"ConsentUnknown": schemas.NoVerb, "ConsentRequested": schemas.NoVerb, "ConsentRequestDeferred": schemas.NoVerb,
+	"ConsentWithdrawn": schemas.Withdraw, "ConsentRevoked": schemas.Withdraw, "ConsentInvalidated": schemas.Withdraw,
+	"ConsentExpired": schemas.Expire,
+	"ConsentUnknown": schemas.NoVerb, "ConsentRequestDeferred": schemas.NoVerb,
 }
 
 var verbs = map[string]schemas.Verb{
-	"grant": schemas.Grant, "refuse": schemas.Refuse, "withdraw": schemas.Withdraw,
-	"object": schemas.Object, "erase": schemas.Erase, "link": schemas.Link,
+	"grant": schemas.Grant, "refuse": schemas.Refuse, "withdraw": schemas.Withdraw, "expire": schemas.Expire,
+	"object": schemas.Object, "erase": schemas.Erase, "retain": schemas.Retain,
+	"restrict": schemas.Restrict, "lift": schemas.Lift,
+	"link": schemas.Link, "unlink": schemas.Unlink, "born": schemas.Born,
+	"guardian_grant": schemas.GuardianGrant, "guardian_withdraw": schemas.GuardianWithdraw,
 }

@@ -17,7 +17,7 @@ var subjectOrder = [...]schemas.IdentifierKind{
 
 // judgeTokens compares the tokens of a row with the identifiers in its message.
 func (c *check) judgeTokens(t *table, p place, m *message, o *outcome, r *row) {
-	if !r.kept() {
+	if !r.kept() && r.reason != schemas.Retained.String() {
 		return
 	}
 	for i := range t.contract.Fields {
@@ -28,14 +28,14 @@ func (c *check) judgeTokens(t *table, p place, m *message, o *outcome, r *row) {
 		raw, _ := o.cells[i].(string)
 		value := c.normal(kindOf(f), raw)
 		switch {
-		case r.tokens[i] == (token{}) && value != "" && r.purposes.Covers(f.Purposes):
+		case r.tokens[i] == (token{}) && value != "" && r.kept() && r.purposes.Covers(f.Purposes):
 			c.violate(stablePseudonyms, c.relative(t.files[r.file].path), "table %s has no token in %s for %s", t.name, f.Name, r.place())
 		case r.tokens[i] != (token{}):
 			c.judgeToken(t, r, f.Name, kindOf(f), raw, value, r.tokens[i])
 		}
 	}
 	kind, raw, value := c.subjectOf(t.contract, o.cells)
-	if r.subject == (token{}) && value == "" {
+	if r.subject == (token{}) && (value == "" || !r.kept()) {
 		return
 	}
 	c.judgeToken(t, r, "subject_token", kind, raw, value, r.subject)

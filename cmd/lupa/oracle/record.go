@@ -20,11 +20,22 @@ type kind uint8
 const (
 	nothing    kind = iota
 	says            // a record
-	links           // two identifiers are one subject
+	links           // two identifiers are one subject, or are not after all
 	tombstone       // a key is emptied
 	unreadable      // a value that denies its key
 	brokenLink      // a link that could not be read
 	brokenErase
+)
+
+// about is which of a person's keys a record is in.
+type about uint8
+
+const (
+	itself      about = iota // what the person says of a purpose
+	guardian                 // what those say who are responsible for it
+	restriction              // of the person as a whole
+	birth
+	duties // laws that keep fields
 )
 
 // entry is a ledger message as it is applied.
@@ -35,11 +46,19 @@ type entry struct {
 	kind   kind
 
 	who, other ident
-	purpose    schemas.Purpose // or every
+	about      about
+	purpose    schemas.Purpose // one, a group of them, or every
 	verb       schemas.Verb
 	proven     bool
+	pending    bool
+	shared     bool  // other is several people's
 	time       int64 // when it was said
 	version    int64
+	// until is when a grant or a duty ends, 0 for never; of a birth its first moment.
+	until int64
+	terms terms
+	// sharedKinds say which of its ends are of a kind that people share.
+	whoShared, otherShared bool
 }
 
 // principal is whom a record is about: a raw identifier or a ledger token.
@@ -63,18 +82,20 @@ func (k *keyring) readEntry(key, value []byte) (entry, error) {
 		if err != nil {
 			return entry{}, err
 		}
-		if e.kind != unreadable || e.purpose == unnamed {
-			// An erasure and a link outlive their message, and under a name
-			// that nobody knows there was nothing.
+		lasting := e.kind != unreadable || e.about == restriction || e.about == birth
+		if lasting || e.purpose == unnamed {
+			// What would permit more when it is gone outlives its message, and
+			// under a name that nobody knows there was nothing.
 			return entry{}, nil
 		}
 		e.kind = tombstone
 		return e, nil
 	}
-	r, err := parseRecord(value)
+	r, err := parseRecord(value, k.names)
 	if err == nil {
 		e := r.entry
 		var missing bool
+		e.whoShared, e.otherShared = k.isShared(r.who), k.isShared(r.other)
 		if e.who, missing = k.ident(r.who); !missing && e.kind == links {
 			e.other, missing = k.ident(r.other)
 		}
@@ -89,13 +110,17 @@ func (k *keyring) readEntry(key, value []byte) (entry, error) {
 		if missing {
 			return entry{}, errNobody
 		}
-		return entry{kind: unreadable, who: who, purpose: r.denied()}, nil
+		return entry{kind: unreadable, who: who, purpose: r.denied(k.names), whoShared: k.isShared(r.who)}, nil
 	}
 	if keyErr != nil {
 		return entry{}, keyErr
 	}
-	if e.purpose == unnamed {
+	if e.about == guardian && e.purpose == unnamed {
 		e.purpose = every
+	}
+	if e.kind == unreadable && (e.purpose == unnamed || e.about == itself && r.whole()) {
+		// What is not about a purpose could be about any.
+		e.about, e.purpose, e.terms = itself, every, terms{}
 	}
 	return e, nil
 }
@@ -118,12 +143,13 @@ func (k *keyring) readKey(key []byte) (entry, error) {
 	if e.who, missing = k.ident(who); missing {
 		return entry{}, errNobody
 	}
+	e.whoShared = k.isShared(who)
 	if name, ok := strings.CutPrefix(slot, "link:"); ok {
 		other, ok := keyPrincipal(name)
 		if !ok || other == who {
 			return entry{}, errNobody
 		}
-		e.kind = brokenLink
+		e.kind, e.otherShared = brokenLink, k.isShared(other)
 		if e.other, missing = k.ident(other); missing {
 			return entry{}, errNobody
 		}
@@ -134,35 +160,63 @@ func (k *keyring) readKey(key []byte) (entry, error) {
 		return e, nil
 	}
 	e.kind = unreadable
-	p, known := denialPurpose(slot)
-	if e.purpose = p; !known {
-		e.purpose = unnamed
+	switch {
+	case slot == "restriction":
+		e.about = restriction
+		return e, nil
+	case slot == "born":
+		e.about = birth
+		return e, nil
+	case strings.HasPrefix(slot, "retain:"):
+		e.about = duties
+		e.terms.fields, _ = unescaped(strings.TrimPrefix(slot, "retain:"))
+		return e, nil
 	}
+	name, isGuardian := strings.CutPrefix(slot, "guardian:")
+	if isGuardian {
+		e.about = guardian
+	}
+	if text, ok := unescaped(name); ok {
+		name = text
+	}
+	p, known := k.names.denial(name)
+	switch {
+	case !known:
+		p = unnamed
+	case isGuardian && p.IsGroup():
+		p = every
+	}
+	e.purpose = p
 	return e, nil
 }
 
 func keyPrincipal(text string) (principal, bool) {
+	plain, ok := unescaped(text)
+	if !ok {
+		return principal{}, false
+	}
+	return parsePrincipal(plain)
+}
+
+// unescaped undoes the escapes of a piece of a key.
+func unescaped(text string) (string, bool) {
 	var b strings.Builder
 	for {
 		before, after, found := strings.Cut(text, "%")
 		b.WriteString(before)
 		if !found {
-			break
+			return b.String(), utf8.ValidString(b.String())
 		}
 		if len(after) < 2 {
-			return principal{}, false
+			return "", false
 		}
 		c, err := hex.DecodeString(after[:2])
 		if err != nil {
-			return principal{}, false
+			return "", false
 		}
 		b.Write(c)
 		text = after[2:]
 	}
-	if !utf8.ValidString(b.String()) {
-		return principal{}, false
-	}
-	return parsePrincipal(b.String())
 }
 
 // parsePrincipal reads kind:identifier or ledger:token.
@@ -177,179 +231,6 @@ func parsePrincipal(text string) (principal, bool) {
 	}
 	kind, ok := schemas.ParseIdentifierKind(name)
 	return principal{kind: kind, raw: value}, ok
-}
-
-// record is what stands in a value.
-type record struct {
-	entry
-	members    map[string]any
-	who, other principal
-}
-
-// parseRecord reads a value. With an error the record has at least whom it is
-// about, if that can be read.
-func parseRecord(value []byte) (*record, error) {
-	r := &record{}
-	members, err := object(value)
-	if err != nil {
-		return r, err
-	}
-	r.members = members
-	text, ok := members["pii_principal_id"].(string)
-	if ok {
-		r.who, ok = parsePrincipal(text)
-	}
-	if !ok {
-		r.who = principal{}
-		return r, errors.New("no principal")
-	}
-	return r, r.read()
-}
-
-var errRecord = errors.New("not a record as the format has it")
-
-func (r *record) read() error {
-	m := r.members
-	if !r.texts("record_id", "event_state", "verb", "purpose", "event_time") {
-		return errRecord
-	}
-	version := m["schema_version"]
-	if version != "https://w3id.org/dpv/schema/dpv-27560#record-eu-gdpr" && version != "https://w3id.org/dpv/schema/dpv-27560#record" {
-		return errRecord
-	}
-	if err := r.readVerb(); err != nil {
-		return err
-	}
-	number, ok := m["sequence"].(json.Number)
-	if !ok {
-		return errRecord
-	}
-	sequence, err := number.Int64()
-	if err != nil {
-		return errRecord
-	}
-	r.version, r.kind = sequence, says
-	if r.time, ok = recordTime(m["event_time"]); !ok && (m["event_time"] != nil || r.verb != schemas.Grant) {
-		return errRecord
-	}
-	if r.verb == schemas.Link {
-		r.kind = links
-		text, ok := m["linked_principal_id"].(string)
-		if ok {
-			r.other, ok = parsePrincipal(text)
-		}
-		if !ok || r.other == r.who {
-			return errRecord
-		}
-		return nil
-	}
-	if err := r.readPurpose(); err != nil {
-		return err
-	}
-	return r.readProof()
-}
-
-// texts reports whether the members that are there are texts.
-func (r *record) texts(names ...string) bool {
-	for _, name := range names {
-		if _, ok := r.members[name].(string); r.members[name] != nil && !ok {
-			return false
-		}
-	}
-	return true
-}
-
-func (r *record) readVerb() error {
-	state, _ := r.members["event_state"].(string)
-	name, _ := r.members["verb"].(string)
-	term, _ := dpv(state)
-	stated, knownState := stateVerbs[term]
-	verb, knownVerb := verbs[name]
-	switch {
-	case state == "" && name == "", state != "" && !knownState, name != "" && !knownVerb,
-		state != "" && name != "" && stated != verb:
-		return errRecord
-	case name != "":
-		r.verb = verb
-	default:
-		r.verb = stated
-	}
-	return nil
-}
-
-func (r *record) readPurpose() error {
-	name, _ := r.members["purpose"].(string)
-	switch {
-	case r.verb == schemas.Erase:
-		r.purpose = every
-		return nil
-	case name == "", r.verb == schemas.Grant && name == "*":
-		return errRecord
-	}
-	var known bool
-	if r.verb == schemas.Grant {
-		r.purpose, known = grantPurpose(name)
-	} else {
-		r.purpose, known = denialPurpose(name)
-	}
-	switch {
-	case known:
-	case r.verb == schemas.Withdraw, r.verb == schemas.Object:
-		// Something was taken back, and nobody can say what.
-		r.purpose = every
-	default:
-		r.kind = nothing
-	}
-	return nil
-}
-
-// readProof finds out whether a grant has its evidence.
-func (r *record) readProof() error {
-	m := r.members
-	if !r.texts("collection_method", "privacy_notice", "event_type") {
-		return errRecord
-	}
-	for _, name := range [...]string{"source", "evidence"} {
-		if _, ok := m[name].(map[string]any); m[name] != nil && !ok {
-			return errRecord
-		}
-	}
-	source, _ := m["source"].(map[string]any)
-	evidence, _ := m["evidence"].(map[string]any)
-	if _, ok := source["system"].(string); source["system"] != nil && !ok {
-		return errRecord
-	}
-	if r.verb != schemas.Grant {
-		return nil
-	}
-	r.proven = m["event_time"] != nil && m["validity_duration"] == nil
-	for _, part := range [...]any{m["collection_method"], m["privacy_notice"], source["system"]} {
-		text, _ := part.(string)
-		r.proven = r.proven && strings.TrimSpace(text) != ""
-	}
-	kind, _ := m["event_type"].(string)
-	switch term, _ := dpv(kind); term {
-	case "", "InformedConsent", "ExpressedConsent", "ExplicitlyExpressedConsent":
-	default:
-		r.proven = false
-	}
-	if method, _ := m["collection_method"].(string); r.proven && plainName(method) == "doubleoptin" {
-		confirmed, ok := recordTime(evidence["confirmed_at"])
-		r.proven = ok
-		r.time = max(r.time, confirmed)
-	}
-	return nil
-}
-
-// denied is what a record that cannot be read whole takes away.
-func (r *record) denied() schemas.Purpose {
-	name, ok := r.members["purpose"].(string)
-	verb, isText := r.members["verb"].(string)
-	if !ok || r.members["verb"] != nil && !isText || verb == "erase" || verb == "link" {
-		return every
-	}
-	p, _ := denialPurpose(name)
-	return p
 }
 
 func recordTime(v any) (micros int64, ok bool) {
@@ -393,6 +274,7 @@ func uniqueValue(d *json.Decoder) (any, error) {
 		return t, nil
 	}
 	members, seen := map[string]any{}, map[string]bool{}
+	var list []any
 	for d.More() {
 		name := ""
 		if delim == '{' {
@@ -412,12 +294,13 @@ func uniqueValue(d *json.Decoder) (any, error) {
 		if v != nil {
 			members[name] = v
 		}
+		list = append(list, v)
 	}
 	if _, err := d.Token(); err != nil {
 		return nil, err
 	}
 	if delim == '[' {
-		return nested{}, nil
+		return list, nil
 	}
 	return members, nil
 }

@@ -27,7 +27,9 @@ type row struct {
 	purposes schemas.PurposeSet
 	// hasPurposes and hasBasis say that the columns are filled.
 	hasPurposes, hasBasis bool
-	seen                  bool // its message was met
+	basis                 string
+	retention             int64 // the day on which it must be gone, or 0
+	seen                  bool  // its message was met
 }
 
 func (r *row) kept() bool { return r.reason == schemas.ConsentGiven.String() }
@@ -179,7 +181,8 @@ func (r *row) takeOurs(name string, v parquet.Value) (ok bool) {
 	case "subject_token":
 		r.subject, ok = tokenOf(v)
 	case "legal_basis":
-		r.hasBasis, ok = true, true
+		r.hasBasis = true
+		r.basis, ok = textOf(v)
 	case "purposes":
 		text, isText := textOf(v)
 		p, known := schemas.ParsePurpose(text)
@@ -192,7 +195,9 @@ func (r *row) takeOurs(name string, v parquet.Value) (ok bool) {
 		r.at.id, ok = v.Int32(), v.Kind() == parquet.Int32
 	case "_src_offset":
 		r.offset, ok = v.Int64(), v.Kind() == parquet.Int64
-	case "retention_until", "contract_version":
+	case "retention_until":
+		r.retention, ok = int64(v.Int32()), v.Kind() == parquet.Int32
+	case "contract_version":
 		ok = true
 	}
 	return ok

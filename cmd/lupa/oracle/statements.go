@@ -69,6 +69,20 @@ type person struct {
 	brokenLink  bool
 }
 
+// broken reports whether something could not be read that is about more than one
+// of the person's own purposes: then nothing is permitted.
+func (p *person) broken() bool {
+	broken := p.brokenErase != nil || p.brokenLink ||
+		p.restriction.isBroken(p.restriction.newest(ever)) || p.birth.isBroken(p.birth.newest(ever))
+	for _, s := range p.duties {
+		broken = broken || s.isBroken(s.newest(ever))
+	}
+	for _, s := range p.guardian {
+		broken = broken || s.isBroken(s.newest(ever))
+	}
+	return broken
+}
+
 // of gives the statement of a key.
 func (p *person) of(e *entry) *statement {
 	switch e.about {
@@ -208,31 +222,61 @@ func (s *statement) add(r said, forAll bool) {
 	}
 	for i := range s.said {
 		if old := &s.said[i]; old.version == r.version && !forAll {
-			if r.permitsLess(*old) {
-				*old = r
-			}
+			*old = stricter(*old, r)
 			return
 		}
 	}
 	s.said = append(s.said, r)
 }
 
-// permitsLess orders records of one version: a later or shorter grant permits
-// less, an earlier denial, a later birth and a shorter duty.
-func (s said) permitsLess(o said) bool {
-	switch {
-	case s.reason != o.reason:
-		return s.reason > o.reason
-	case s.reason == schemas.Minor:
-		return s.until > o.until
-	case s.reason == schemas.Retained:
-		return s.until < o.until
-	case !s.grants():
-		return s.time < o.time
-	case s.time != o.time:
-		return s.time > o.time
+// stricter is what counts of two records of one version: the one with the greater
+// reason, and of two with the same what is stricter in each.
+func stricter(a, b said) said {
+	if a.reason != b.reason {
+		if b.reason > a.reason {
+			return b
+		}
+		return a
 	}
-	return s.until != 0 && (o.until == 0 || s.until < o.until)
+	switch {
+	case a.grants():
+		a.time, a.until = max(a.time, b.time), sooner(a.until, b.until)
+		if a.terms.regions != b.terms.regions {
+			a.terms.regions = "?"
+		}
+	case a.reason == schemas.Minor:
+		a.time, a.until = min(a.time, b.time), max(a.until, b.until)
+		if a.terms.country != b.terms.country {
+			a.terms.country = ""
+		}
+	default:
+		a.time, a.until = min(a.time, b.time), sooner(a.until, b.until)
+	}
+	return a
+}
+
+// sooner is the earlier end; 0 is none.
+func sooner(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// current is the newest record of a key of which only that counts, or nil if
+// there is none or it could not be read.
+func (s *statement) current() *said {
+	newest := s.newest(ever)
+	if s.isBroken(newest) {
+		return nil
+	}
+	return newest
+}
+
+// isBroken reports whether a value that could not be read came on top of a
+// record, if there is one.
+func (s *statement) isBroken(newest *said) bool {
+	return s.broken != nil && (newest == nil || *s.broken >= newest.version)
 }
 
 // newest gives the record of the highest version that was said up to a time.
