@@ -55,11 +55,16 @@ func (c *check) judgeRow(t *table, n *tally, r *rowCase, m *message, o *outcome)
 	}
 	c.looked(erasedGone, 1)
 	c.judgeErased(r)
+	c.judgeStored(r, o.cells)
+}
+
+// judgeStored looks at a row as what it says it is.
+func (c *check) judgeStored(r *rowCase, cells []any) {
 	switch r.row.reason {
 	case schemas.ConsentGiven.String():
 		c.judgeKept(r)
 	case schemas.Retained.String():
-		c.judgeRetained(r, o.cells)
+		c.judgeRetained(r, cells)
 	default:
 		c.judgeMasked(r)
 	}
