@@ -60,7 +60,9 @@ type LedgerConfig struct {
 	// identifiers that several people share.
 	MaxLinked int
 	Shared    []schemas.IdentifierKind
-	Snapshot  *SnapshotConfig // nil is none
+	// Learn has links that events tell of written into the ledger.
+	Learn    bool
+	Snapshot *SnapshotConfig // nil is none
 }
 
 // SnapshotConfig is where the ledger's state is kept between two runs, and how

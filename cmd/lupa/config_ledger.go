@@ -22,6 +22,7 @@ func (c *Config) readLedger(r *configReader) setter {
 			"regions":    r.path(&c.Ledger.Regions),
 			"max_linked": r.integer(&c.Ledger.MaxLinked, 2, 10_000),
 			"shared":     r.kinds(&c.Ledger.Shared),
+			"learn":      r.boolean(&c.Ledger.Learn),
 			"snapshot": func(key string, n *yaml.Node) {
 				c.Ledger.Snapshot = &SnapshotConfig{Interval: 30 * time.Minute}
 				s := r.section(key, n, keySet{

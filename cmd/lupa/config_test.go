@@ -40,7 +40,7 @@ func TestLoadConfigGood(t *testing.T) {
 			MaxStaleness: 3 * time.Minute, Strict: true,
 		},
 			Encoding: "registry", Mapping: "testdata/config/consents.yaml", Vocabulary: "testdata/config/purposes.yaml", Ages: "testdata/config/ages.yaml",
-			MaxLinked: 20, Shared: []schemas.IdentifierKind{schemas.DeviceID, schemas.Phone},
+			MaxLinked: 20, Shared: []schemas.IdentifierKind{schemas.DeviceID, schemas.Phone}, Learn: true,
 			Snapshot: &SnapshotConfig{Dir: "testdata/config/state", Interval: time.Hour},
 		},
 		Events: EventsConfig{

@@ -20,6 +20,7 @@ func newLedgerCommand() *cobra.Command {
 		newLedgerLookupCommand(),
 		newLedgerExplainCommand(),
 		newLedgerStatsCommand(),
+		newLedgerSnapshotCommand(),
 		newLedgerImportCommand(),
 	)
 	return cmd

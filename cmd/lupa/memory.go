@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -37,9 +38,10 @@ const (
 	defaultHeld  = 64 << 20 // for each worker, without a limit
 )
 
-// share makes the budget of a job whose ledger is in memory already. Without a
-// limit nothing but the configuration bounds it.
-func share(limit, rows int64, workers int) (budget, error) {
+// share makes the budget of a job whose ledger is in memory already, ledger of it
+// outside of what Go manages. Without a limit nothing but the configuration bounds
+// it.
+func share(limit, ledger, rows int64, workers int) (budget, error) {
 	n := int64(workers)
 	if limit == 0 {
 		return budget{fetched: n * defaultAhead, rows: rows, held: n * defaultHeld}, nil
@@ -47,11 +49,12 @@ func share(limit, rows int64, workers int) (budget, error) {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	left := limit - int64(m.HeapAlloc) - int64(m.StackSys) - 32<<20
+	taken := int64(m.HeapAlloc) + ledger
+	left := limit - taken - int64(m.StackSys) - 32<<20
 	b := budget{fetched: left / fetchedShare, rows: min(rows, left/rowsShare), held: left / heldShare}
 	if b.fetched < n*leastFetched || b.held < n*leastHeld {
 		return b, fmt.Errorf("%w: the ledger takes %s of %s, which leaves too little for %s; raise the limit or have fewer workers",
-			errMemory, humanize.IBytes(m.HeapAlloc), humanize.IBytes(uint64(limit)), plural(workers, "worker"))
+			errMemory, humanize.IBytes(uint64(taken)), humanize.IBytes(uint64(limit)), plural(workers, "worker"))
 	}
 	return b, nil
 }
@@ -64,6 +67,8 @@ func limitMemory(ctx context.Context, limit int64, log *slog.Logger) (context.Co
 		return ctx, func() {}
 	}
 	before := debug.SetMemoryLimit(limit * 9 / 10)
+	// What Go does not manage is not the collector's to keep small.
+	spare := func() { debug.SetMemoryLimit(max(limit*9/10-int64(memoryOutside()), limit/10)) }
 	ctx, cancel := context.WithCancelCause(ctx)
 	go func() {
 		tick := time.NewTicker(500 * time.Millisecond)
@@ -74,7 +79,8 @@ func limitMemory(ctx context.Context, limit int64, log *slog.Logger) (context.Co
 				return
 			case <-tick.C:
 			}
-			if used := memoryInUse(); used <= uint64(limit) {
+			spare()
+			if used := memoryInUse() + memoryOutside(); used <= uint64(limit) {
 				over = 0
 				continue
 			}
@@ -99,4 +105,23 @@ func memoryInUse() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64() - sample[1].Value.Uint64()
+}
+
+// memoryOutside is what the process has that Go knows nothing of: the pages that
+// hold the ledger. It is 0 where the system does not tell.
+func memoryOutside() uint64 {
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var total, resident, shared uint64
+	if _, err := fmt.Sscan(string(text), &total, &resident, &shared); err != nil || shared > resident {
+		return 0
+	}
+	// What is shared is the program itself.
+	own := (resident - shared) * uint64(os.Getpagesize())
+	if used := memoryInUse(); own > used {
+		return own - used
+	}
+	return 0
 }

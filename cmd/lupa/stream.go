@@ -158,6 +158,10 @@ func (s *streamer) run(ctx context.Context) (err error) {
 	s.observe()
 	stop := s.rooms.tellUnreadable(time.Minute)
 	defer stop()
+	if k := s.rooms.keeper; k != nil {
+		stop := k.keep(s.config.Ledger.Snapshot.Interval)
+		defer stop()
+	}
 	for {
 		s.monitor.wait("partitions", "the group has not given any yet")
 		s.monitor.ready("start") // from here on that is all that is missing

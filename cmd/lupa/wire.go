@@ -43,8 +43,13 @@ type rooms struct {
 	budget    budget
 	sink      *warehouse.Sink
 	reviewed  atomic.Pointer[warehouse.Sink] // sink, for the view
-	aside     pipeline.Quarantine            // nil without a quarantine
-	closers   []func() error
+	linker    consent.Linker                 // nil where links are not learned
+	keeper    *keeper                        // nil without a snapshot of the ledger
+
+	ledgerRead atomic.Bool
+	resumed    bool                // the ledger from its snapshot
+	aside      pipeline.Quarantine // nil without a quarantine
+	closers    []func() error
 }
 
 // openRooms opens everything but the events. The ledger is read to its present
@@ -76,7 +81,7 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 		return nil, err
 	}
 	// What the ledger leaves of the memory is known only now.
-	if r.budget, err = share(c.Memory.Limit, c.Commit.MaxBytes, r.workers()); err != nil {
+	if r.budget, err = share(c.Memory.Limit, r.view.MemoryBytes(), c.Commit.MaxBytes, r.workers()); err != nil {
 		return nil, err
 	}
 	if r.sink == nil {
@@ -86,6 +91,9 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 	}
 	r.sink.LimitBuffers(max(1, r.budget.rows/int64(r.workers())))
 	if err := r.checkLedger(ctx); err != nil {
+		return nil, err
+	}
+	if r.linker, err = r.openLinker(); err != nil {
 		return nil, err
 	}
 	if err := r.openQuarantine(); err != nil {
@@ -277,10 +285,11 @@ func (r *rooms) worker(source pipeline.Source) (pipeline.Worker, error) {
 	if err != nil {
 		return pipeline.Worker{}, err
 	}
-	return pipeline.Worker{
-		Source: source, Decoder: decoder,
-		Stages: []pipeline.Stage{consent.NewStage(r.view, domain), treat},
-	}, nil
+	decide := consent.NewStage(r.view, domain)
+	if r.linker != nil {
+		decide.Learn(r.linker)
+	}
+	return pipeline.Worker{Source: source, Decoder: decoder, Stages: []pipeline.Stage{decide, treat}}, nil
 }
 
 // decoder makes the decoder of one worker. Files are JSON lines, whatever the

@@ -12,6 +12,7 @@ import (
 
 	"lupa/connectors/files"
 	"lupa/connectors/kafka"
+	"lupa/pipeline"
 	"lupa/pipeline/consent"
 	"lupa/schemas"
 	"lupa/schemas/mapping"
@@ -73,11 +74,16 @@ func loadLedgerTables(c *LedgerConfig) (t ledgerTables, err error) {
 	return t, err
 }
 
-// reviewedTo is up to where the tables are reviewed. While there are none nothing
-// can be late.
+// reviewedTo is up to where the tables are reviewed. Where they have no rows,
+// nothing that the ledger had at the start is late.
 func (r *rooms) reviewedTo(topic string, partition int32) int64 {
 	if sink := r.reviewed.Load(); sink != nil {
-		return sink.ReviewedTo(topic, partition)
+		if to := sink.ReviewedTo(topic, partition); to != math.MaxInt64 {
+			return to
+		}
+	}
+	if r.ledgerRead.Load() {
+		return 0 // rows may be written from now on, by whichever process
 	}
 	return math.MaxInt64
 }
@@ -117,29 +123,35 @@ func (r *rooms) openLedger(ctx context.Context) error {
 	if err != nil {
 		return withCode(exitUsage, err)
 	}
-	reader, err := r.ledgerReader(ctx, tables.vocabulary)
-	if err != nil {
-		return withCode(exitUsage, err)
-	}
 	narrow, err := narrower(tables.vocabulary, &r.config.Events)
 	if err != nil {
 		return withCode(exitUsage, err)
 	}
+	// Once the ledger is read, what waits for a schema of its records goes on
+	// waiting after a signal, as the last commit does, until the ledger is closed.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	begun := context.AfterFunc(ctx, end)
+	reader, err := r.ledgerReader(life, tables.vocabulary)
+	if err != nil {
+		end()
+		return withCode(exitUsage, err)
+	}
 	region := r.config.Warehouse.Region
 	o := consent.Options{
-		Narrow: narrow, MaxLinked: r.config.Ledger.MaxLinked, Vocabulary: tables.vocabulary, Reader: reader, Ages: tables.ages,
+		Narrow: narrow, MaxLinked: r.config.Ledger.MaxLinked, SharedKinds: r.config.Ledger.Shared, Vocabulary: tables.vocabulary, Reader: reader, Ages: tables.ages,
 		Allows:   func(regions string) bool { return tables.regions.Allows(regions, region) },
 		Reviewed: r.reviewedTo,
 	}
-	if r.view, err = consent.NewView(domain, o); err != nil {
-		return err
-	}
 	began := time.Now()
-	if err := r.readLedger(ctx); err != nil {
+	if err := r.readLedger(ctx, &tables, domain, o); err != nil {
+		end()
 		return err
 	}
+	begun()
+	r.closers = append(r.closers, func() error { end(); return nil }) // before the ledger is closed
+	r.ledgerRead.Store(true)
 	s := r.view.Stats()
-	r.log.Info("ledger read", "records", s.Records, "subjects", s.Subjects, "unreadable", s.Unreadable,
+	r.log.Info("ledger read", "from", r.ledgerFrom(), "records", s.Records, "subjects", s.Subjects, "unreadable", s.Unreadable,
 		"unknown_purposes", s.UnknownPurposes, "ties", s.Ties, "capped", s.Capped, "seconds", time.Since(began).Seconds())
 	if s.Unreadable > 0 {
 		r.log.Warn("ledger records could not be read, and deny whom they are about", "records", s.Unreadable, "first", r.view.Fault())
@@ -150,8 +162,19 @@ func (r *rooms) openLedger(ctx context.Context) error {
 	return nil
 }
 
-func (r *rooms) readLedger(ctx context.Context) error {
+// ledgerFrom says from where the ledger was read.
+func (r *rooms) ledgerFrom() string {
+	if r.resumed {
+		return "its snapshot"
+	}
+	return "its beginning"
+}
+
+func (r *rooms) readLedger(ctx context.Context, tables *ledgerTables, tokens consent.Tokens, o consent.Options) (err error) {
 	if r.config.Ledger.Kafka == nil {
+		if r.view, err = consent.NewView(tokens, o); err != nil {
+			return err
+		}
 		fixed, err := files.ReadLedger(ctx, r.config.Ledger.File, r.view)
 		if err != nil {
 			return fmt.Errorf("ledger: %w", err)
@@ -159,13 +182,20 @@ func (r *rooms) readLedger(ctx context.Context) error {
 		r.ledger = fixed
 		return nil
 	}
-	k := r.config.Ledger.Kafka
-	cluster, err := r.cluster(k.Brokers, k.Security)
-	if err != nil {
-		return err
+	if r.config.Ledger.Snapshot != nil {
+		words, err := r.words(tables, tokens)
+		if err != nil {
+			return withCode(exitUsage, err)
+		}
+		r.keeper = &keeper{path: snapshotFile(&r.config.Ledger), words: words, since: map[pipeline.Partition]int64{}, log: r.log}
 	}
-	ledger, err := cluster.Ledger(k.Topic, r.view, kafka.LedgerOptions{
-		MaxStaleness: k.MaxStaleness, Strict: k.Strict, Stall: stallAfter(r.config.Commit.Interval)})
+	ledger, err := r.resumeLedger(ctx, tokens, o)
+	if err == nil && ledger == nil {
+		if r.view, err = consent.NewView(tokens, o); err != nil {
+			return err
+		}
+		ledger, err = r.topicLedger(r.view)
+	}
 	if err != nil {
 		return err
 	}
@@ -174,5 +204,71 @@ func (r *rooms) readLedger(ctx context.Context) error {
 	}
 	r.ledger, r.following = ledger, ledger
 	r.closers = append(r.closers, ledger.Close)
+	if r.keeper != nil {
+		r.keeper.view, r.keeper.from = r.view, ledger
+		return r.knowLate(ctx)
+	}
 	return nil
+}
+
+// topicLedger makes the reader of the ledger's topic into a view.
+func (r *rooms) topicLedger(view *consent.View) (*kafka.Ledger, error) {
+	k := r.config.Ledger.Kafka
+	cluster, err := r.cluster(k.Brokers, k.Security)
+	if err != nil {
+		return nil, err
+	}
+	return cluster.Ledger(k.Topic, view, kafka.LedgerOptions{
+		MaxStaleness: k.MaxStaleness, Strict: k.Strict, Stall: stallAfter(r.config.Commit.Interval)})
+}
+
+// resumeLedger goes on from the snapshot, and gives nothing when there is none that
+// fits.
+func (r *rooms) resumeLedger(ctx context.Context, tokens consent.Tokens, o consent.Options) (*kafka.Ledger, error) {
+	if r.keeper == nil {
+		return nil, nil
+	}
+	k := r.config.Ledger.Kafka
+	cluster, err := r.cluster(k.Brokers, k.Security)
+	if err != nil {
+		return nil, err
+	}
+	if r.keeper.words.Cluster, err = cluster.Name(ctx, k.Topic); err != nil {
+		return nil, err
+	}
+	view, state := r.keeper.load(ctx, tokens, o)
+	if view == nil {
+		return nil, ctx.Err()
+	}
+	ledger, err := r.topicLedger(view)
+	if err == nil {
+		err = ledger.Resume(ctx, *state)
+	}
+	if err == nil && !r.keeper.reaches(r.reviewedTo) {
+		err = &kafka.StateError{Why: "tables have rows from before it knew what is late"}
+	}
+	if err == nil {
+		r.view, r.resumed = view, true
+		return ledger, nil
+	}
+	view.Close()
+	clear(r.keeper.since)
+	if _, ok := errors.AsType[*kafka.StateError](err); ok {
+		r.log.Warn("the snapshot of the ledger is not used; the topic is read from its beginning", "file", r.keeper.path, "why", err)
+		return nil, nil
+	}
+	return nil, err
+}
+
+// knowLate notes from where on the view knows what is late: from where the tables
+// were reviewed, or from now on where there are none.
+func (r *rooms) knowLate(ctx context.Context) error {
+	return r.following.Still(ctx, func(s kafka.LedgerState) error {
+		for p, mark := range s.Marks {
+			if _, known := r.keeper.since[p]; !known {
+				r.keeper.since[p] = min(mark.Next, r.reviewedTo(p.Topic, p.ID))
+			}
+		}
+		return nil
+	})
 }

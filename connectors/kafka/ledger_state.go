@@ -180,3 +180,14 @@ func (l *Ledger) Still(ctx context.Context, f func(LedgerState) error) error {
 	}
 	return <-done
 }
+
+// Name asks for the cluster's own name for itself, as positions and states hold it.
+func (c *Cluster) Name(ctx context.Context, topic string) (name string, err error) {
+	k := &client{c, c.transport(topic)}
+	defer k.transport.CloseIdleConnections()
+	err = k.begin(ctx, func(ctx context.Context) (err error) { name, err = k.clusterID(ctx, []string{topic}); return err })
+	if err != nil {
+		return "", fmt.Errorf("kafka: %w", err)
+	}
+	return name, nil
+}

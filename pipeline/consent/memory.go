@@ -24,3 +24,13 @@ func (g *graph) memory() int64 {
 	return int64(len(g.vertices.pages))*pageSize*int64(unsafe.Sizeof(vertex{})) +
 		int64(len(g.edges.pages))*pageSize*int64(unsafe.Sizeof(edge{})) + 4*int64(len(g.index))
 }
+
+// Close lets go of the memory that Go does not manage. Nothing of the view may be
+// used after it.
+func (v *View) Close() {
+	v.applying.Lock()
+	defer v.applying.Unlock()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.store.shelf.Close()
+}

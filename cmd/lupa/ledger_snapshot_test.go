@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"lupa/schemas"
+)
+
+// snapshotBed is a ledger topic and a job that keeps its snapshot.
+type snapshotBed struct {
+	*bed
+	dir, config string
+}
+
+func newSnapshotBed(t *testing.T, policy string) snapshotBed {
+	t.Helper()
+	b := snapshotBed{bed: fakeBed(t), dir: t.TempDir()}
+	b.config = filepath.Join(b.dir, "lupa.yaml")
+	b.make(t, policy)
+	if err := initKeys(&strings.Builder{}, filepath.Join(b.dir, "lupa.keys"), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	b.configure(t, "")
+	return b
+}
+
+func (b snapshotBed) make(t *testing.T, policy string) {
+	t.Helper()
+	if err := b.CreateTopic("consent", 2, map[string]string{"cleanup.policy": policy}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b snapshotBed) configure(t *testing.T, more string) {
+	t.Helper()
+	text := fmt.Sprintf("keys: {file: lupa.keys}\nledger:\n  kafka: {brokers: [%q], topic: consent}\n  snapshot: {dir: state}\n%sevents: {files: {paths: [none.jsonl]}}\nwarehouse: {dir: warehouse}\n",
+		b.ListenAddrs()[0], more)
+	if err := os.WriteFile(b.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (b snapshotBed) say(t *testing.T, records ...schemas.Record) {
+	t.Helper()
+	for _, r := range records {
+		m := &kgo.Record{Topic: "consent", Key: schemas.AppendRecordKey(nil, r), Value: schemas.AppendRecord(nil, r)}
+		if err := b.writer.ProduceSync(bounded(t), m).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (b snapshotBed) file() string { return filepath.Join(b.dir, "state", "ledger-consent.snapshot") }
+
+// snapshot runs the command and reports what it said on stderr.
+func (b snapshotBed) snapshot(t *testing.T) string {
+	t.Helper()
+	code, out, errs := command(t, "ledger", "snapshot", "-c", b.config)
+	if code != exitOK || !strings.Contains(out, b.file()+": ") {
+		t.Fatalf("code %d: %s%s", code, out, errs)
+	}
+	return errs
+}
+
+// reason asks what becomes of somebody's event.
+func (b snapshotBed) reason(t *testing.T, who string) (reason, errs string) {
+	t.Helper()
+	code, out, errs := command(t, "ledger", "explain", "-c", b.config, "--id", "user_id="+who, "--contract", "tracks", "--at", "2026-03-05T00:00:00Z")
+	if code != exitOK {
+		t.Fatal(errs)
+	}
+	_, after, _ := strings.Cut(out, "\nreason")
+	reason, _, _ = strings.Cut(strings.TrimSpace(after), ":")
+	return reason, errs
+}
+
+const (
+	fromSnapshot = `msg="ledger read" from="its snapshot"`
+	fromStart    = `msg="ledger read" from="its beginning"`
+	notUsed      = `msg="the snapshot of the ledger is not used`
+)
+
+// A start goes on from the snapshot, and has what was said since.
+func TestLedgerSnapshot(t *testing.T) {
+	for _, policy := range []string{"delete", "compact"} {
+		t.Run(policy, func(t *testing.T) {
+			t.Parallel()
+			b := newSnapshotBed(t, policy)
+			link := schemas.Record{Verb: schemas.Link, Principal: schemas.NewSubject(schemas.UserID, "a"), Other: schemas.NewSubject(schemas.UserID, "alias"), Time: day(1), Version: 1}
+			b.say(t, spoke(schemas.Grant, "a", 1, 1), spoke(schemas.Grant, "b", 1, 1), link)
+			if said := b.snapshot(t); !strings.Contains(said, fromStart) || strings.Contains(said, notUsed) {
+				t.Error(said)
+			}
+			if info, err := os.Stat(b.file()); err != nil || info.Mode().Perm() != 0o600 {
+				t.Fatal(info, err)
+			}
+			b.say(t, spoke(schemas.Withdraw, "b", 9, 2), spoke(schemas.Grant, "c", 1, 1))
+			for who, want := range map[string]string{"a": "consent_given", "alias": "consent_given", "b": "withdrawn", "c": "consent_given", "d": "no_record"} {
+				if got, said := b.reason(t, who); got != want || !strings.Contains(said, fromSnapshot) {
+					t.Errorf("%s: %s, %s", who, got, said)
+				}
+			}
+			// A snapshot of a snapshot.
+			if said := b.snapshot(t); !strings.Contains(said, fromSnapshot) {
+				t.Error(said)
+			}
+			if got, said := b.reason(t, "b"); got != "withdrawn" || !strings.Contains(said, fromSnapshot) {
+				t.Error(got, said)
+			}
+		})
+	}
+}
+
+// A snapshot that is damaged or not of this ledger and job is left out, with the
+// reason, and the ledger is read whole.
+func TestLedgerSnapshotThatDoesNotFit(t *testing.T) {
+	for name, spoil := range map[string]func(t *testing.T, b *snapshotBed){
+		"damaged": func(t *testing.T, b *snapshotBed) {
+			text, err := os.ReadFile(b.file())
+			if err == nil {
+				text[len(text)/2]++
+				err = os.WriteFile(b.file(), text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+		"cut": func(t *testing.T, b *snapshotBed) {
+			if err := os.Truncate(b.file(), 100); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"empty": func(t *testing.T, b *snapshotBed) {
+			if err := os.Truncate(b.file(), 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"other keys": func(t *testing.T, b *snapshotBed) {
+			file := filepath.Join(b.dir, "lupa.keys")
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+			if err := initKeys(&strings.Builder{}, file, time.Unix(0, 0)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"other rules": func(t *testing.T, b *snapshotBed) { b.configure(t, "  max_linked: 9\n") },
+		"a topic made anew": func(t *testing.T, b *snapshotBed) {
+			if err := b.DeleteTopic("consent"); err != nil {
+				t.Fatal(err)
+			}
+			b.make(t, "delete")
+			b.rewrite(t) // the old one knows the old topic
+			b.say(t, spoke(schemas.Grant, "a", 1, 1), spoke(schemas.Grant, "b", 1, 1), spoke(schemas.Grant, "c", 1, 1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newSnapshotBed(t, "delete")
+			b.say(t, spoke(schemas.Grant, "a", 1, 1), spoke(schemas.Grant, "b", 1, 1))
+			b.snapshot(t)
+			if _, said := b.reason(t, "a"); !strings.Contains(said, fromSnapshot) {
+				t.Fatal("the sound one is not used:", said)
+			}
+			spoil(t, &b)
+			got, said := b.reason(t, "a")
+			if got != "consent_given" || strings.Count(said, notUsed) != 1 || !strings.Contains(said, fromStart) {
+				t.Error(got, said)
+			}
+			// The next one takes its place.
+			b.snapshot(t)
+			if got, said := b.reason(t, "a"); got != "consent_given" || !strings.Contains(said, fromSnapshot) {
+				t.Error(got, said)
+			}
+		})
+	}
+}
+
+func TestLedgerSnapshotNeedsAPlace(t *testing.T) {
+	config := askBed(t, spoke(schemas.Grant, "a", 1, 1))
+	if code, _, errs := command(t, "ledger", "snapshot", "-c", config); code != exitUsage || !strings.Contains(errs, "ledger.snapshot is not there") {
+		t.Error(code, errs)
+	}
+}
