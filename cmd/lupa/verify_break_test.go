@@ -136,8 +136,10 @@ func (j *judgedJob) operatorMoves(t *testing.T, in *oracle.Input, recorded bool)
 // kept is a row that is kept.
 func kept(f *storedFile, row parquet.Row) bool { return f.text(row, "reason") == "consent_given" }
 
-// maskedRow is a row that is masked.
-func maskedRow(f *storedFile, row parquet.Row) bool { return !kept(f, row) }
+// maskedRow is a row that is masked whole.
+func maskedRow(f *storedFile, row parquet.Row) bool {
+	return !kept(f, row) && f.text(row, "reason") != "retained"
+}
 
 func breakAccounts() []breakage {
 	return []breakage{
@@ -267,11 +269,46 @@ func breakConsent() []breakage {
 			in.Still = false
 			j.becomes(t, "identifies", schemas.Refused, kept)
 		}, []string{"I4", "I12"}}, // its tokens are those of another
+		becomesKept("restricted", schemas.Restricted),
+		becomesKept("a child", schemas.Minor),
+		becomesKept("whose consent ran out", schemas.Expired),
+		becomesKept("who has not confirmed", schemas.Pending),
+		becomesKept("who allows another country", schemas.Residency),
+		breakRetained("with a subject", func(t *testing.T, j *judgedJob, f *storedFile, row parquet.Row) {
+			from, i := j.dataFile(t, "tracks", kept)
+			f.set(row, "subject_token", from.rows[i][from.at(from.rows[i], "subject_token")].Clone())
+		}),
+		breakRetained("with a field that no duty names", func(_ *testing.T, _ *judgedJob, f *storedFile, row parquet.Row) {
+			f.set(row, "context_ip", parquet.ByteArrayValue([]byte("192.0.2.0")))
+		}),
+		breakRetained("for a day too long", func(_ *testing.T, _ *judgedJob, f *storedFile, row parquet.Row) {
+			f.set(row, "retention_until", parquet.Int32Value(row[f.at(row, "retention_until")].Int32()+1))
+		}),
+		breakRetained("under another law", func(_ *testing.T, _ *judgedJob, f *storedFile, row parquet.Row) {
+			f.set(row, "legal_basis", parquet.ByteArrayValue([]byte("eu-gdpr:A6-1-f")))
+		}),
 		{"masked row of somebody who was erased", func(t *testing.T, j *judgedJob, in *oracle.Input) {
 			in.Still = false
 			j.becomes(t, "tracks", schemas.Erased, maskedRow)
 		}, []string{"I6"}},
 	}
+}
+
+// becomesKept makes a kept row that of somebody who is denied.
+func becomesKept(who string, reason schemas.Reason) breakage {
+	return breakage{"kept row of somebody " + who, func(t *testing.T, j *judgedJob, in *oracle.Input) {
+		in.Still = false
+		j.becomes(t, "identifies", reason, kept)
+	}, []string{"I4", "I12"}} // its tokens are those of another
+}
+
+// breakRetained changes a row that a duty keeps.
+func breakRetained(how string, change func(t *testing.T, j *judgedJob, f *storedFile, row parquet.Row)) breakage {
+	return breakage{"retained row " + how, func(t *testing.T, j *judgedJob, _ *oracle.Input) {
+		f, i := j.dataFile(t, "tracks", func(f *storedFile, r parquet.Row) bool { return f.text(r, "reason") == "retained" })
+		change(t, j, f, f.rows[i])
+		j.store(t, "tracks", f)
+	}, []string{"I4"}}
 }
 
 // becomes makes a row that of an event that was dropped for the reason, in the

@@ -35,8 +35,8 @@ func (c *check) judgeTokens(t *table, p place, m *message, o *outcome, r *row) {
 		}
 	}
 	kind, raw, value := c.subjectOf(t.contract, o.cells)
-	if r.subject == (token{}) && (value == "" || !r.kept()) {
-		return
+	if !r.kept() || r.subject == (token{}) && value == "" {
+		return // that of a row that is not kept is I4's
 	}
 	c.judgeToken(t, r, "subject_token", kind, raw, value, r.subject)
 }

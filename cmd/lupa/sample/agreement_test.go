@@ -9,8 +9,10 @@ import (
 	"lupa/cmd/lupa/sample"
 	"lupa/pipeline"
 	"lupa/pipeline/consent"
+	"lupa/pipeline/consent/stamped"
 	"lupa/schemas"
 	"lupa/schemas/decode"
+	"lupa/schemas/signals"
 	"lupa/transforms/keys"
 )
 
@@ -93,7 +95,13 @@ func newStage(t *testing.T, ledger []sample.Message) *consent.Stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view, err := consent.NewView(tokens, consent.Options{})
+	narrow, err := stamped.New(func() (stamped.Signals, error) {
+		return signals.NewReader(schemas.DefaultVocabulary(), signals.Options{})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, err := consent.NewView(tokens, consent.Options{Narrow: narrow})
 	if err != nil {
 		t.Fatal(err)
 	}

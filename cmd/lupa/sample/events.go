@@ -84,6 +84,9 @@ func (w *writer) one(at time.Duration) error {
 func (w *writer) add(at time.Duration, table string, who shown, e object) error {
 	w.stamp(at, e)
 	p := w.person
+	if p.story.chosen != nil {
+		e["context"].(object)["consent"] = object{"categoryPreferences": p.story.chosen}
+	}
 	key := p.userID
 	if who != server {
 		key = p.anonymous[w.r.IntN(len(p.anonymous))]
@@ -123,6 +126,8 @@ func verdict(table string, r schemas.Reason) pipeline.Verdict {
 		return pipeline.KeepRow
 	case r == schemas.Erased:
 		return pipeline.DropRow
+	case r == schemas.Retained:
+		return pipeline.MaskRow
 	}
 	switch table {
 	case "tracks", "pages", "screens":

@@ -40,6 +40,12 @@ const (
 	DefaultRegion   = "FI"
 )
 
+// What the duty to retain keeps of those who are erased, and under which law.
+const (
+	RetainedField = "user_id"
+	RetainedBasis = "eu-gdpr:A6-1-c"
+)
+
 // Nobody is the Person of an outcome that is about no one.
 const Nobody = -1
 

@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"slices"
 	"time"
 
 	"lupa/schemas"
@@ -18,6 +19,9 @@ type story struct {
 	// visitor, if set, is the outcome of events that show an anonymous id and
 	// nothing else.
 	visitor *outcome
+	// chosen is the consent that the person's events carry themselves, as
+	// categories; nil is none.
+	chosen map[string]any
 }
 
 // phase is an outcome that holds for events before a time since Base.
@@ -81,7 +85,7 @@ const (
 
 // stories is every row of the decision table that consent alone can reach.
 func stories() []*story {
-	return append(openStories(), closedStories()...)
+	return slices.Concat(openStories(), closedStories(), laterStories())
 }
 
 // openStories are of people who permit at least a part.
@@ -94,7 +98,7 @@ func openStories() []*story {
 		against = schemas.Objected
 	)
 	return []*story{
-		{name: "everything granted", people: 540, phases: always(given, given, given, given, given),
+		{name: "everything granted", people: 410, phases: always(given, given, given, given, given),
 			tell: func(t *teller) { t.link(); t.grant(longAgo, purposes()...) }},
 		{name: "analytics alone granted", people: 150, phases: always(given, none, none, none, none),
 			tell: func(t *teller) { t.link(); t.grant(longAgo, schemas.Analytics) }},
@@ -217,6 +221,94 @@ func closedStories() []*story {
 			}},
 		{name: "granted for an unknown purpose", people: 20, phases: deny(schemas.NoRecord),
 			tell: func(t *teller) { t.link(); t.unknownPurpose(longAgo) }},
+	}
+}
+
+// laterStories are of people about whom more is said than yes and no.
+func laterStories() []*story {
+	const given = schemas.ConsentGiven
+	deny := func(r schemas.Reason) []phase { return []phase{{0, all(r)}} }
+	born := func() *schemas.Record {
+		return &schemas.Record{Verb: schemas.Born, Until: Base().AddDate(-4, 0, 0).UnixMicro(), Terms: schemas.Terms{Country: "FI"}}
+	}
+	withdrawn := func(t *teller, who schemas.Subject) {
+		t.as(who)
+		t.every(schemas.Withdraw, lately)
+		t.as(t.person.subject(schemas.UserID))
+	}
+	return []*story{
+		{name: "restricted", people: 15, phases: deny(schemas.Restricted),
+			tell: func(t *teller) {
+				t.link()
+				t.grant(longAgo, purposes()...)
+				t.append(lately, &schemas.Record{Verb: schemas.Restrict})
+			}},
+		{name: "restricted and lifted", people: 5, phases: deny(given),
+			tell: func(t *teller) {
+				t.link()
+				t.grant(longAgo, purposes()...)
+				t.append(lately, &schemas.Record{Verb: schemas.Restrict})
+				t.append(late, &schemas.Record{Verb: schemas.Lift})
+			}},
+		{name: "child on its own", people: 15, phases: deny(schemas.Minor),
+			tell: func(t *teller) { t.link(); t.append(longAgo, born()); t.grant(longAgo, purposes()...) }},
+		{name: "child with a guardian", people: 10, phases: deny(given),
+			tell: func(t *teller) {
+				t.link()
+				t.append(longAgo, born())
+				for _, p := range purposes() {
+					t.append(longAgo, &schemas.Record{Verb: schemas.GuardianGrant, Purpose: p, Proven: true})
+				}
+			}},
+		{name: "double opt-in not confirmed", people: 15, phases: deny(schemas.Pending),
+			tell: func(t *teller) {
+				t.link()
+				for _, p := range purposes() {
+					t.append(longAgo, &schemas.Record{Verb: schemas.Grant, Purpose: p, Pending: true})
+				}
+			}},
+		{name: "validity ran out", people: 15, phases: deny(schemas.Expired),
+			tell: func(t *teller) {
+				t.link()
+				for _, p := range purposes() {
+					t.append(longAgo, &schemas.Record{Verb: schemas.Grant, Purpose: p, Proven: true, Until: Base().Add(lately).UnixMicro()})
+				}
+			}},
+		{name: "granted for another country", people: 15, phases: deny(schemas.Residency),
+			tell: func(t *teller) {
+				t.link()
+				for _, p := range purposes() {
+					t.append(longAgo, &schemas.Record{Verb: schemas.Grant, Purpose: p, Proven: true, Terms: schemas.Terms{Regions: "CH"}})
+				}
+			}},
+		{name: "erased but for what a law keeps", people: 15, phases: deny(schemas.Retained),
+			tell: func(t *teller) {
+				t.link()
+				t.grant(longAgo, purposes()...)
+				t.every(schemas.Erase, after)
+				t.append(after, &schemas.Record{Verb: schemas.Retain, Until: Base().AddDate(60, 0, 0).UnixMicro(),
+					Terms: schemas.Terms{Fields: RetainedField, Basis: RetainedBasis}})
+			}},
+		{name: "refused in the browser", people: 15,
+			phases: always(schemas.RefusedInEvent, given, given, given, schemas.RefusedInEvent), chosen: map[string]any{"C0002": false},
+			tell: func(t *teller) { t.link(); t.grant(longAgo, purposes()...) }},
+		{name: "unlinked from an address that withdrew", people: 5, phases: deny(given),
+			tell: func(t *teller) {
+				t.link()
+				t.grant(longAgo, purposes()...)
+				old := schemas.NewSubject(schemas.Email, "old."+t.person.email)
+				t.append(longAgo, &schemas.Record{Verb: schemas.Link, Other: old})
+				withdrawn(t, old)
+				t.append(late, &schemas.Record{Verb: schemas.Unlink, Other: old})
+			}},
+		{name: "family device that withdrew", people: 5, phases: deny(given),
+			tell: func(t *teller) {
+				t.link()
+				t.grant(longAgo, purposes()...)
+				tablet := schemas.NewSubject(schemas.DeviceID, "tablet-"+t.person.device)
+				t.append(longAgo, &schemas.Record{Verb: schemas.Link, Other: tablet, Shared: true})
+				withdrawn(t, tablet)
+			}},
 	}
 }
 
