@@ -17,7 +17,7 @@ type statements interface {
 // registryReader reads ledger messages whose schema is in a registry: their JSON
 // text is given to the reader behind it. Keys may be texts or have a schema too.
 type registryReader struct {
-	ctx   context.Context // of the job: what waits for the registry ends with it
+	ctx   context.Context // of the ledger: what waits for the registry ends with it
 	texts *decode.Texts
 	next  statements
 
