@@ -50,6 +50,7 @@ type Case struct {
 func Cases() []Case {
 	return []Case{
 		{Name: "backfill-jsonl", Run: BackfillJSONL},
+		{Name: "ledger", Run: Ledger},
 	}
 }
 

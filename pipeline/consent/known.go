@@ -1,6 +1,9 @@
 package consent
 
-import "lupa/schemas"
+import (
+	"lupa/pipeline/consent/shelf"
+	"lupa/schemas"
+)
 
 // Known reports whether the ledger names an identifier, and how many identifiers
 // are one subject with it, itself included: of one
@@ -21,4 +24,20 @@ func (v *View) Known(token schemas.Token) (known bool, linked int) {
 		linked++
 	}
 	return true, linked
+}
+
+// Named sets named[i] to whether the ledger names tokens[i], which are looked up
+// many at once, as those of a batch are.
+func (v *View) Named(tokens []schemas.Token, named []bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	var refs [1024]shelf.Ref
+	for len(tokens) > 0 {
+		n := min(len(tokens), len(refs))
+		v.store.shelf.Find(tokens[:n], refs[:n])
+		for i, ref := range refs[:n] {
+			named[i] = ref != 0
+		}
+		tokens, named = tokens[n:], named[n:]
+	}
 }

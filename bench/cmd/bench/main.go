@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 
 	"lupa/bench"
 	"lupa/bench/gen"
@@ -35,6 +36,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			return runCases(ctx, args[1:], stdout, stderr)
 		case "gen":
 			return generate(ctx, args[1:], stdout)
+		case "ledger-step": // of the case ledger, which starts it
+			if len(args) == 4 {
+				n, err := strconv.Atoi(args[2])
+				if err != nil {
+					return fmt.Errorf("%q is no number of identifiers", args[2])
+				}
+				return bench.RunLedgerStep(ctx, stdout, args[1], n, args[3])
+			}
 		case "list":
 			for _, c := range bench.Cases() {
 				fmt.Fprintln(stdout, c.Name)
