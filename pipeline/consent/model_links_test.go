@@ -111,8 +111,9 @@ func (m *model) lines(columns [][]schemas.Subject) (lines []modelLine) {
 	var crowd []schemas.Subject
 	person, stranger := false, false
 	for _, names := range columns {
-		known := false
+		known, one := false, false
 		for _, name := range names {
+			one = one || !slices.Contains(m.kinds, name.Kind)
 			switch {
 			case !m.known[name]:
 				continue
@@ -124,7 +125,7 @@ func (m *model) lines(columns [][]schemas.Subject) (lines []modelLine) {
 			known = true
 			lines = append(lines, m.person(name, false)...)
 		}
-		stranger = stranger || len(names) > 0 && !known
+		stranger = stranger || one && !known
 	}
 	switch {
 	case person || len(crowd) == 0:

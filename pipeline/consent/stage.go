@@ -68,6 +68,7 @@ type Narrower interface {
 type lookup struct {
 	column int
 	kind   schemas.IdentifierKind
+	shared bool // the kind is several people's
 }
 
 // NewStage makes the stage of one worker. The tokens must be those that the
@@ -178,13 +179,13 @@ func (s *Stage) stranger(p *plan, row, n int) bool {
 }
 
 // stranger reports whether some column names somebody who is not known as any of
-// the kinds that the column may be of.
+// the kinds that the column may be of, and may be one person as one of them.
 func (p *plan) stranger(look func(lookup int) (named, known bool)) bool {
 	for i := 0; i < len(p.lookups); {
 		named, known := false, false
 		for column := p.lookups[i].column; i < len(p.lookups) && p.lookups[i].column == column; i++ {
 			n, k := look(i)
-			named, known = named || n, known || k
+			named, known = named || n && !p.lookups[i].shared, known || k
 		}
 		if named && !known {
 			return true
@@ -288,7 +289,7 @@ func (s *Stage) plan(c *schemas.Contract) (*plan, error) {
 			if kind == schemas.NoIdentifier {
 				return nil, fmt.Errorf("table %s: field %s is an identifier of no kind", c.Table, c.Fields[column].Name)
 			}
-			p.lookups = append(p.lookups, lookup{column, kind})
+			p.lookups = append(p.lookups, lookup{column, kind, slices.Contains(s.view.shared, kind)})
 		}
 	}
 	p.pairs = linksOf(c, p.lookups)
