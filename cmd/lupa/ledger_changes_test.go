@@ -39,6 +39,7 @@ type consentRow struct {
 	List   string  `json:"list"`
 	How    string  `json:"how"`
 	Notice *string `json:"notice"` // nothing is a grant that is not proven
+	Seq    int64   `json:"seq"`
 }
 
 // aRow is a row about somebody's analytics. who is a user id, an address, or both

@@ -172,6 +172,12 @@ func (a *registeredLedger) keyOf(t *testing.T, r schemas.Record) []byte {
 	return inFront(a.keys, a.key.marshal(t, string(schemas.AppendRecordKey(nil, r))))
 }
 
+// another registers the schema of the values under another name, which no message
+// has: nobody has asked for its id yet.
+func (a *registeredLedger) another(name string) int32 {
+	return a.book.add("AVRO", strings.Replace(a.values.text, `"name":"Event"`, `"name":"`+name+`"`, 1))
+}
+
 // plainKey and both are messages whose key is a text, or one with a schema.
 func (a *registeredLedger) plainKey(t *testing.T, r schemas.Record) sample.Message {
 	t.Helper()
@@ -235,10 +241,10 @@ func suiteRegistered(t *testing.T, s *sources, a *registeredLedger, away, back f
 	s.become(t, p, "after a record that can", map[string]schemas.Reason{cid: given, dee: none, eve: given})
 
 	// Without the registry a schema that is not known yet stops everything.
+	next := *a
+	next.id = a.another("Second")
 	away()
 	before, shown := readTables(t, s.j.warehouse()), m.metrics(t)
-	next := *a
-	next.id = a.book.add("AVRO", a.values.text)
 	s.mustPut(t, s.ledger, next.plainKey(t, withdrawalOf(ann, 2)))
 	waiting := s.now(t, ann, cid)
 	p.waitsFor(t, m, "registry: stalled since")
@@ -250,8 +256,8 @@ func suiteRegistered(t *testing.T, s *sources, a *registeredLedger, away, back f
 	p.isReady(t, m)
 
 	// A signal is no failure while it is away, and what waited is decided later.
+	next.id = a.another("Third")
 	away()
-	next.id = a.book.add("AVRO", a.values.text)
 	s.mustPut(t, s.ledger, next.plainKey(t, withdrawalOf(cid, 4)))
 	waiting = s.now(t, cid, eve)
 	before, shown = readTables(t, s.j.warehouse()), m.metrics(t)
@@ -300,7 +306,7 @@ func TestSignalWhileTheLedgersSchemasAreMissing(t *testing.T) {
 	p.until(t, "both are read", func() bool { return m.metrics(t).sum(t, "messages_read_total") == 2 })
 	r.stop()
 	next := *a
-	next.id = r.add("AVRO", a.values.text)
+	next.id = a.another("Second")
 	s.mustPut(t, s.ledger, next.both(t, withdrawalOf("bob", 2)))
 	p.waitsFor(t, m, "registry: stalled since")
 	p.signal(t, syscall.SIGTERM)
