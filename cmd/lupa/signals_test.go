@@ -163,7 +163,7 @@ func newDecider(t *testing.T, ledger []sample.Message) *decider {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view, err := consent.NewView(tokens, consent.Options{Narrow: narrow})
+	view, err := consent.NewView(tokens, consent.Options{Narrow: narrow, Now: func() int64 { return time.Now().UnixMicro() }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -141,6 +141,7 @@ func (r *rooms) openLedger(ctx context.Context) error {
 		Narrow: narrow, MaxLinked: r.config.Ledger.MaxLinked, SharedKinds: r.config.Ledger.Shared, Vocabulary: tables.vocabulary, Reader: reader, Ages: tables.ages,
 		Allows:   func(regions string) bool { return tables.regions.Allows(regions, region) },
 		Reviewed: r.reviewedTo,
+		Now:      func() int64 { return time.Now().UnixMicro() },
 	}
 	began := time.Now()
 	if err := r.readLedger(ctx, &tables, domain, o); err != nil {

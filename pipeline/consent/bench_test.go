@@ -47,7 +47,7 @@ func benchName(n uint64) string {
 // benchView has a million subjects with a user id and an anonymous id each;
 // nine in ten granted two purposes, a third of those withdrew one of them.
 var benchView = sync.OnceValue(func() *View {
-	v, err := NewView(cheap{}, Options{})
+	v, err := NewView(cheap{}, clocked(Options{}))
 	if err != nil {
 		panic("a view cannot be made")
 	}
@@ -130,7 +130,7 @@ func BenchmarkStage(b *testing.B) {
 // which the ledger knows two, after changes that permit what they did.
 func BenchmarkRecheck(b *testing.B) {
 	const rows, size = 1_000_000, 1000
-	v, err := NewView(cheap{}, Options{})
+	v, err := NewView(cheap{}, clocked(Options{}))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func uniform(r *rand.Rand) func() uint64 {
 func BenchmarkApply(b *testing.B) {
 	const size = 1024
 	b.Run("messages", func(b *testing.B) {
-		v, _ := NewView(cheap{}, Options{})
+		v, _ := NewView(cheap{}, clocked(Options{}))
 		var batches []messages
 		for i := range 64 {
 			var m messages
@@ -217,7 +217,7 @@ func BenchmarkApply(b *testing.B) {
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/size, "ns/record")
 	})
 	b.Run("records", func(b *testing.B) {
-		v, _ := NewView(cheap{}, Options{})
+		v, _ := NewView(cheap{}, clocked(Options{}))
 		var batches [][]schemas.Record
 		for i := range uint64(512) {
 			batches = append(batches, benchRecords(i*size, (i+1)*size))

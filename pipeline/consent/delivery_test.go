@@ -136,7 +136,7 @@ func TestSpellings(t *testing.T) {
 					return key, []byte("{")
 				}, schemas.NoRecord},
 			} {
-				v, err := NewView(folded{}, Options{})
+				v, err := NewView(folded{}, clocked(Options{}))
 				if err != nil {
 					t.Fatal(err)
 				}

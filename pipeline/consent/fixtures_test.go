@@ -3,6 +3,7 @@ package consent
 import (
 	"crypto/sha256"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -62,12 +63,20 @@ func records(said ...say) (r []schemas.Record) {
 	return r
 }
 
+// clocked gives options the machine's clock if they have none.
+func clocked(opts Options) Options {
+	if opts.Now == nil {
+		opts.Now = func() int64 { return time.Now().UnixMicro() }
+	}
+	return opts
+}
+
 func newView(t testing.TB, opts Options) *View {
 	t.Helper()
 	if opts.Ages == nil {
 		opts.Ages, opts.Allows = testAges{}, inFinland
 	}
-	v, err := NewView(hashed{}, opts)
+	v, err := NewView(hashed{}, clocked(opts))
 	if err != nil {
 		t.Fatal(err)
 	}

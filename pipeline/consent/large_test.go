@@ -73,7 +73,7 @@ func residentBytes() float64 {
 }
 
 var largeView = sync.OnceValue(func() *View {
-	v, err := NewView(cheap{}, Options{})
+	v, err := NewView(cheap{}, clocked(Options{}))
 	if err != nil {
 		panic("a view cannot be made")
 	}
@@ -141,7 +141,7 @@ func BenchmarkLarge(b *testing.B) {
 			}
 			memory := residentBytes()
 			begun, cpu = time.Now(), processTime()
-			loaded, _, err := LoadSnapshot(b.Context(), bufio.NewReader(f), cheap{}, Options{}, anchored())
+			loaded, _, err := LoadSnapshot(b.Context(), bufio.NewReader(f), cheap{}, clocked(Options{}), anchored())
 			if err != nil {
 				b.Fatal(err)
 			}

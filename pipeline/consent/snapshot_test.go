@@ -41,7 +41,7 @@ func written(t testing.TB, v *View) []byte {
 
 func load(t testing.TB, b []byte, opts Options) *View {
 	t.Helper()
-	v, at, err := LoadSnapshot(t.Context(), bytes.NewReader(b), hashed{}, opts, anchored())
+	v, at, err := LoadSnapshot(t.Context(), bytes.NewReader(b), hashed{}, clocked(opts), anchored())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestSnapshotHasNoRawIdentifier(t *testing.T) {
 func TestDamagedSnapshot(t *testing.T) {
 	whole := written(t, someView(t))
 	try := func(what string, b []byte) {
-		v, _, err := LoadSnapshot(t.Context(), bytes.NewReader(b), hashed{}, Options{}, anchored())
+		v, _, err := LoadSnapshot(t.Context(), bytes.NewReader(b), hashed{}, clocked(Options{}), anchored())
 		if err == nil || v != nil {
 			t.Errorf("%s: loaded", what)
 		}
@@ -213,14 +213,14 @@ func TestForeignSnapshot(t *testing.T) {
 	} {
 		a := anchored()
 		change(&a)
-		if _, _, err := LoadSnapshot(t.Context(), bytes.NewReader(whole), hashed{}, Options{}, a); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := LoadSnapshot(t.Context(), bytes.NewReader(whole), hashed{}, clocked(Options{}), a); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not name the %s", err, want)
 		}
 	}
 	newer := slices.Clone(whole)
 	newer[len(snapshotMagic)]++
 	for want, b := range map[string][]byte{"format 2": newer, "no snapshot": []byte("something else"), "cut off": whole[:5]} {
-		if _, _, err := LoadSnapshot(t.Context(), bytes.NewReader(b), hashed{}, Options{}, anchored()); err == nil || !strings.Contains(err.Error(), want) {
+		if _, _, err := LoadSnapshot(t.Context(), bytes.NewReader(b), hashed{}, clocked(Options{}), anchored()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %q", err, want)
 		}
 	}
@@ -279,7 +279,7 @@ func TestSnapshotSectionsMustFit(t *testing.T) {
 		if err := w.end(); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := LoadSnapshot(t.Context(), &b, hashed{}, Options{}, anchored()); err == nil {
+		if _, _, err := LoadSnapshot(t.Context(), &b, hashed{}, clocked(Options{}), anchored()); err == nil {
 			t.Errorf("%s: loaded", name)
 		}
 	}

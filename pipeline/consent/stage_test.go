@@ -157,7 +157,7 @@ func TestStageBatches(t *testing.T) {
 // TestStageForgetsTheBatchBefore: a null identifier is not who stood in its row
 // last time, even where Tokens leaves nulls alone.
 func TestStageForgetsTheBatchBefore(t *testing.T) {
-	v, err := NewView(cheap{}, Options{})
+	v, err := NewView(cheap{}, clocked(Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestStageRefuses(t *testing.T) {
 
 // TestStageAllocates nothing in a steady state but for what Hold gives.
 func TestStageAllocates(t *testing.T) {
-	v, err := NewView(cheap{}, Options{})
+	v, err := NewView(cheap{}, clocked(Options{}))
 	if err != nil {
 		t.Fatal(err)
 	}

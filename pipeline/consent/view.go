@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 
@@ -51,7 +50,7 @@ type Options struct {
 	// called by one at a time.
 	Allows func(regions string) bool
 	// Now gives the time, microseconds since 1970 UTC, and is asked by many at
-	// once; nil is the machine's clock. What it gives never goes back here.
+	// once. It must be there. What it gives never goes back here.
 	Now func() int64
 	// Narrow takes away from decided batches what the events themselves do not
 	// permit; nil takes nothing.
@@ -132,6 +131,9 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 	if tokens == nil {
 		return nil, errors.New("consent: a view needs tokens")
 	}
+	if opts.Now == nil {
+		return nil, errors.New("consent: a view needs a clock")
+	}
 	if opts.MaxLinked == 0 {
 		opts.MaxLinked = 64
 	}
@@ -152,9 +154,6 @@ func NewView(tokens Tokens, opts Options) (*View, error) {
 	}
 	if opts.Ages == nil {
 		opts.Ages = wholeYears(schemas.StrictestAge)
-	}
-	if opts.Now == nil {
-		opts.Now = func() int64 { return time.Now().UnixMicro() }
 	}
 	v := &View{
 		tokens: tokens, reader: opts.Reader, clock: opts.Now, narrow: opts.Narrow, shared: slices.Clone(opts.SharedKinds),

@@ -31,14 +31,17 @@ func (m *messages) add(key string, value []byte) {
 }
 
 func TestNewView(t *testing.T) {
-	if _, err := NewView(hashed{}, Options{Journal: -1}); err == nil || !strings.Contains(err.Error(), "Journal") {
+	if _, err := NewView(hashed{}, clocked(Options{Journal: -1})); err == nil || !strings.Contains(err.Error(), "Journal") {
 		t.Errorf("Journal -1: error %v does not name it", err)
 	}
-	if _, err := NewView(nil, Options{}); err == nil {
+	if _, err := NewView(hashed{}, Options{}); err == nil || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("no clock: error %v", err)
+	}
+	if _, err := NewView(nil, clocked(Options{})); err == nil {
 		t.Error("a view without tokens was made")
 	}
 	for _, n := range []int{-1, 1} {
-		if _, err := NewView(hashed{}, Options{MaxLinked: n}); err == nil || !strings.Contains(err.Error(), "MaxLinked") {
+		if _, err := NewView(hashed{}, clocked(Options{MaxLinked: n})); err == nil || !strings.Contains(err.Error(), "MaxLinked") {
 			t.Errorf("MaxLinked %d: error %v does not name it", n, err)
 		}
 	}

@@ -101,7 +101,7 @@ func newStage(t *testing.T, ledger []sample.Message) *consent.Stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	view, err := consent.NewView(tokens, consent.Options{Narrow: narrow})
+	view, err := consent.NewView(tokens, consent.Options{Narrow: narrow, Now: func() int64 { return time.Now().UnixMicro() }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,7 @@
 // consent.Narrower of a view:
 //
 //	n, err := stamped.New(func() (stamped.Signals, error) { return signals.NewReader(vocabulary, options) })
-//	view, err := consent.NewView(tokens, consent.Options{Narrow: n})
+//	view, err := consent.NewView(tokens, consent.Options{Narrow: n, Now: now})
 //
 // A row never gets more than it had: Narrow only takes purposes away, and what
 // it cannot read is an error, which stops the run.
