@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -202,34 +203,58 @@ type topicTarget struct {
 // keyStanding is what orders the records of a key: compaction keeps the one that was
 // written last, so that it must be the one that stands.
 type keyStanding struct {
-	version, time int64
-	rank          uint8
+	version, time, end int64
+	rank               uint8
+	within             bool // only some regions
 }
 
 // standingOf gives the rank of a record among those of one version: as the view
 // has it, the one that permits less.
 func standingOf(r *schemas.Record, deleted bool) keyStanding {
-	s := keyStanding{r.Version, r.Time, uint8(r.Verb) + 3}
+	s := keyStanding{r.Version, r.Time, r.Until, rankOf(r, deleted), r.Terms.Regions != ""}
+	grants := r.Verb == schemas.Grant || r.Verb == schemas.GuardianGrant
 	switch {
 	case r.Verb == schemas.Erase:
 		s.version = s.time // no version undoes an erasure; the latest counts
-	case deleted:
-		s.rank = 255
-	case r.Verb != schemas.Grant && r.Verb != schemas.GuardianGrant:
-		s.time = -s.time // of two denials the earlier
-	case r.Proven:
-		s.rank = 0
-	case r.Pending:
-		s.rank = 2
-	default:
-		s.rank = 1
+	case !deleted && !grants && !r.Every && !r.Purpose.IsGroup():
+		s.time = -s.time // of two denials of one purpose the earlier
+	}
+	if r.Verb != schemas.Born {
+		// The one that ends sooner, and at last what never does.
+		if s.end = -s.end; s.end == 0 {
+			s.end = math.MinInt64
+		}
 	}
 	return s
 }
 
+// rankOf orders what can stand under one key, from what permits the most.
+func rankOf(r *schemas.Record, deleted bool) uint8 {
+	switch {
+	case deleted:
+		return 255
+	case r.Pending:
+		return 2
+	case r.Proven:
+		return 0
+	}
+	switch r.Verb {
+	case schemas.Grant, schemas.GuardianGrant:
+		return 1
+	case schemas.Lift, schemas.Link, schemas.Expire:
+		return 3
+	case schemas.Refuse:
+		return 4
+	case schemas.Withdraw, schemas.GuardianWithdraw:
+		return 5
+	}
+	return 6
+}
+
 // stands reports whether s is to be written where o was.
 func (s keyStanding) stands(o keyStanding) bool {
-	return cmp.Or(cmp.Compare(s.version, o.version), cmp.Compare(s.rank, o.rank), cmp.Compare(s.time, o.time)) > 0
+	return cmp.Or(cmp.Compare(s.version, o.version), cmp.Compare(s.rank, o.rank), cmp.Compare(s.time, o.time),
+		cmp.Compare(s.end, o.end)) > 0 || s.within && !o.within && s == (keyStanding{o.version, o.time, o.end, o.rank, true})
 }
 
 // openTopic reads what the topic has before anything is written.
