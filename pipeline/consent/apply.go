@@ -21,7 +21,9 @@ func (v *View) ApplyMessages(m *schemas.LedgerMessages) (n int, err error) {
 	}
 	v.applying.Lock()
 	defer v.applying.Unlock()
-	v.reviews.open(m)
+	if err := v.openReviews(m); err != nil {
+		return 0, err
+	}
 	return v.applyAll(n, func(i int) error { return v.read(m, i) })
 }
 
@@ -132,7 +134,7 @@ func (v *View) change(c *change) {
 
 // revise takes away from what there is of a token.
 func (v *View) revise(c *change, how func(Timeline) Timeline) {
-	v.reviewIf(c, v.reviews.wants(c) && v.permitted(&c.token), schemas.NoRecord)
+	v.reviewIf(c, true, schemas.NoRecord)
 	card := v.store.card(&c.token)
 	card.line = how(card.line)
 	v.store.file(&c.token, &card)
@@ -142,9 +144,8 @@ func (v *View) revise(c *change, how func(Timeline) Timeline) {
 // add adds an entry to what there is of a token.
 func (v *View) add(c *change) {
 	e, s := &c.entry, &v.store
-	permitted := v.reviews.wants(c) && v.permitted(&c.token)
+	granted := e.grants() && v.reviews.wants(c) && v.permitted(&c.token)
 	card := s.card(&c.token)
-	duties := e.Purpose == retention && v.reviews.wants(c) && card.line.bound(e.key())
 	t, result := card.line.add(*e, v.glossary)
 	card.line = t
 	s.file(&c.token, &card)
@@ -154,12 +155,7 @@ func (v *View) add(c *change) {
 		return
 	}
 	s.journal.note(&c.token)
-	switch {
-	case e.Says == schemas.Erased, duties:
-		v.reviewIf(c, true, e.Says)
-	case e.takes(result, t.birth() != nil, v.glossary.barred[e.Terms]):
-		v.reviewIf(c, permitted, e.Says)
-	}
+	v.reviewIf(c, e.takes(result, granted, t.birth() != nil, v.glossary.barred[e.Terms]), e.Says)
 }
 
 // tell counts what became of a record.

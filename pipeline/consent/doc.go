@@ -102,13 +102,22 @@
 // What the ledger says after rows were committed may take them away. With
 // Options.Reviewed, the position W up to which the tables were looked through for
 // that, the view keeps the identifiers whose rows have to be looked through
-// again: those for which something proven was granted, by themselves or by their
-// guardian, or one that they are linked with, and of which a message at or behind
-// W says less; whoever is erased; and whoever a message is about before which
-// others are gone, because rows may have been written under those. There is one
-// item an identifier. The queue is a function of the ledger and W alone: who reads
-// the ledger again has the same queue again; only a snapshot, which stands for a part
-// of the ledger that is not read again, has it too.
+// again. Those are the ones of which a message at or behind W
+//
+//   - denies anything, be a grant known or not: rows may name them beside somebody
+//     who has one;
+//   - is a grant that may permit less than what they, or whom they are linked with,
+//     had granted before. A first grant asks for nothing: it takes nothing back;
+//   - is a duty to retain, which may cut another one short;
+//   - makes or unmakes a link, if anything was said of either end or the link
+//     itself denies;
+//   - comes after others that are gone, because rows may have been written under
+//     those.
+//
+// There is one item an identifier, of 50 to 85 bytes. The queue is a function of the
+// ledger and W alone: who reads the ledger again has the same queue again; only a
+// snapshot, which stands for a part of the ledger that is not read again, has it
+// too, and the position from which on it was kept, View.LateSince.
 //
 // # Memory and snapshots
 //

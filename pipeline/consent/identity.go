@@ -132,7 +132,7 @@ func (g *gatherer) people(s *store, shared int32) {
 func (v *View) link(c *change) {
 	s := &v.store
 	wanted := v.reviews.wants(c)
-	permitted := wanted && (v.permitted(&c.token) || v.permitted(&c.other))
+	spoke := wanted && (v.spoke(&c.token) || v.spoke(&c.other))
 	a, b := s.vertex(&c.token), s.vertex(&c.other)
 	result := added
 	switch c.action {
@@ -148,11 +148,25 @@ func (v *View) link(c *change) {
 		return
 	}
 	for _, moved := range s.settle() {
-		if permitted {
+		// Of whom nothing was ever said, links take nothing away unless they deny.
+		if spoke || s.graph.broken(moved) || s.graph.capped(moved) {
 			// Whoever it concerns besides is reached from one of them.
-			v.reviews.add(*s.graph.name(moved), c.offset, schemas.NoRecord, true)
+			v.reviews.add(s.graph.name(moved), c.offset, schemas.NoRecord, true)
 		}
 	}
+}
+
+// spoke reports whether the ledger says something of somebody whose rows the
+// records of a token may decide.
+func (v *View) spoke(token *schemas.Token) (spoke bool) {
+	s := &v.store
+	s.settle() // or it is not known yet who they are
+	s.reach(token, func(token *schemas.Token) {
+		written, _ := s.shelf.Get(token)
+		_, rest := splitIdentity(written)
+		spoke = spoke || len(rest) > 0
+	})
+	return spoke
 }
 
 // permitted reports whether a proven grant is or was known of somebody whose rows

@@ -17,7 +17,8 @@ func (v *View) MemoryBytes() int64 {
 		bytes += int64(len(page)) * int64(unsafe.Sizeof(schemas.Token{}))
 	}
 	bytes += int64(len(v.rules.terms)) * (2*int64(unsafe.Sizeof(schemas.Terms{})) + bucket)
-	return bytes + int64(len(v.reviews.pending))*(int64(unsafe.Sizeof(review{}))+bucket)
+	// A map is half full on average.
+	return bytes + int64(len(v.reviews.pending))*int64(unsafe.Sizeof(schemas.Token{})+unsafe.Sizeof(review{})+1)*2
 }
 
 func (g *graph) memory() int64 {

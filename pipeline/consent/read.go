@@ -195,10 +195,16 @@ func (v *View) declare(c *change) {
 		return
 	case link, linkShared, unlink, denyLink:
 		if c.otherShared {
-			v.store.declare(&c.other)
+			v.declareToken(c, &c.other)
 		}
 	}
 	if c.tokenShared {
-		v.store.declare(&c.token)
+		v.declareToken(c, &c.token)
+	}
+}
+
+func (v *View) declareToken(c *change, token *schemas.Token) {
+	if v.store.declare(token) && v.reviews.wants(c) {
+		v.reviews.add(token, c.offset, schemas.NoRecord, false)
 	}
 }

@@ -2,6 +2,7 @@ package consent
 
 import (
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,8 +43,18 @@ func TestReviews(t *testing.T) {
 	}{
 		{"a withdrawal", []say{of(u, grant(email, 1))}, of(u, withdraw(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Withdrawn}},
 		{"a withdrawal of another purpose than was granted", []say{of(u, grant(email, 1))}, of(u, withdraw(stats, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Withdrawn}},
-		{"a withdrawal where nothing was granted", []say{of(w, grant(email, 1))}, of(u, withdraw(email, 2)), nil},
-		{"a withdrawal where nothing was proven", []say{of(u, claim(email, 1))}, of(u, withdraw(email, 2)), nil},
+		{"a withdrawal where nothing was granted", []say{of(w, grant(email, 1))}, of(u, withdraw(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Withdrawn}},
+		{"a withdrawal where nothing was proven", []say{of(u, claim(email, 1))}, of(u, withdraw(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Withdrawn}},
+		{"a withdrawal of somebody unknown", nil, of(u, withdraw(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Withdrawn}},
+		{"a refusal of somebody unknown", nil, of(u, refuse(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Refused}},
+		{"an objection of somebody unknown", nil, of(u, every(object(email, 2))), map[schemas.Subject]schemas.Reason{u: schemas.Objected}},
+		{"a restriction of somebody unknown", nil, of(u, restrict(2)), map[schemas.Subject]schemas.Reason{u: schemas.Restricted}},
+		{"an expiry of somebody unknown", nil, of(u, expire(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Expired}},
+		{"a birth of somebody unknown", nil, of(u, born(0, "FI")), map[schemas.Subject]schemas.Reason{u: schemas.Minor}},
+		{"a guardian's withdrawal for somebody unknown", nil, of(u, guardianWithdraw(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Withdrawn}},
+		{"a grant of somebody unknown", nil, of(u, grant(email, 2)), nil},
+		{"a grant of somebody unknown that ends", nil, of(u, grant(email, 2).until(9)), nil},
+		{"a grant without evidence of somebody unknown", nil, of(u, claim(email, 2)), nil},
 		{"a withdrawal by one who is linked", []say{of(u, grant(email, 1)), linked(u, w)}, of(w, withdraw(email, 2)), map[schemas.Subject]schemas.Reason{w: schemas.Withdrawn}},
 		{"a refusal", []say{of(u, grant(email, 1))}, of(u, refuse(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Refused}},
 		{"an objection", []say{of(u, grant(email, 1))}, of(u, every(object(email, 2))), map[schemas.Subject]schemas.Reason{u: schemas.Objected}},
@@ -65,8 +76,11 @@ func TestReviews(t *testing.T) {
 		{"a grant without evidence", []say{of(u, grant(email, 1))}, of(u, claim(email, 2)), map[schemas.Subject]schemas.Reason{u: schemas.Unproven}},
 		{"a link", []say{of(u, grant(email, 1))}, linked(w, u), map[schemas.Subject]schemas.Reason{u: schemas.NoRecord, w: schemas.NoRecord}},
 		{"a link of two that permit nothing", nil, linked(w, u), nil},
+		{"a link with one who denies", []say{of(u, withdraw(email, 1))}, linked(w, u), map[schemas.Subject]schemas.Reason{u: schemas.NoRecord, w: schemas.NoRecord}},
+		{"a link that is at odds with another", []say{unlinked(w, u, 0)}, linked(w, u), map[schemas.Subject]schemas.Reason{u: schemas.NoRecord, w: schemas.NoRecord}},
 		{"a link of what is one already", []say{of(u, grant(email, 1)), linked(w, u)}, linked(u, w), nil},
-		{"a duty", []say{of(u, erase(1))}, of(u, retain("plan", 20)), nil},
+		{"a duty", []say{of(u, erase(1))}, of(u, retain("plan", 20)), map[schemas.Subject]schemas.Reason{u: schemas.Retained}},
+		{"a duty again", []say{of(u, erase(1)), of(u, retain("plan", 20))}, of(u, retain("plan", 20)), nil},
 		{"a duty that may end sooner", []say{of(u, erase(1)), of(u, retain("plan", 20))}, of(u, retain("plan", 10).v(2)), map[schemas.Subject]schemas.Reason{u: schemas.Retained}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -170,11 +184,111 @@ func TestReviewsOfUnreadables(t *testing.T) {
 		"user_id:u|*":                      nil,
 		"user_id:u|link:user_id:w":         []byte("{"),
 	} {
-		v := newView(t, Options{Reviewed: func(string, int32) int64 { return 0 }})
-		applyMessages(t, v, at(0, 0, of(user("u"), grant(email, 1))))
-		applyMessages(t, v, &schemas.LedgerMessages{Topic: "consent", Offsets: []int64{1}, Keys: [][]byte{[]byte(key)}, Values: [][]byte{value}})
-		if n := v.ReviewCount(); n == 0 {
-			t.Errorf("%s: no review", key)
+		for _, known := range []bool{true, value == nil} { // a tombstone of nothing says nothing
+			v := newView(t, Options{Reviewed: func(string, int32) int64 { return 0 }})
+			who := user("u")
+			if !known {
+				who = user("somebody else")
+			}
+			applyMessages(t, v, at(0, 0, of(who, grant(email, 1))))
+			applyMessages(t, v, &schemas.LedgerMessages{Topic: "consent", Offsets: []int64{1}, Keys: [][]byte{[]byte(key)}, Values: [][]byte{value}})
+			if n := v.ReviewCount(); n == 0 {
+				t.Errorf("%s, known %t: no review", key, known)
+			}
 		}
+	}
+}
+
+// TestReviewIsSmall: a ledger that nobody reviewed for long has many.
+func TestReviewIsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(review{}); n != 16 {
+		t.Errorf("a review has %d bytes beside its token", n)
+	}
+}
+
+// TestReviewedPartitions: what was said in several partitions, or far apart, waits
+// until all of it was reviewed.
+func TestReviewedPartitions(t *testing.T) {
+	const far = int64(1) << 40
+	p := func(id int32) pipeline.Partition { return pipeline.Partition{Topic: "consent", ID: id} }
+	token := tokenOf(user("u"))
+	said := func(version int64) say { return of(user("u"), withdraw(email, version)) }
+	opts := Options{Reviewed: func(string, int32) int64 { return 0 }}
+	v := newView(t, opts)
+	applyMessages(t, v, at(0, 5, said(1)))
+	applyMessages(t, v, at(1, 7, said(2)))
+	applyMessages(t, v, at(1, 9, said(3)))
+	applyMessages(t, v, at(0, far, said(4)))
+	applyMessages(t, v, at(0, far+3, said(5)))
+	applyMessages(t, v, at(2, 1, said(6)))
+	loaded := load(t, written(t, v), opts)
+	for _, c := range []struct {
+		to   pipeline.Vector
+		want *Review
+	}{
+		{nil, &Review{token, p(0), 5, schemas.Withdrawn, false}},
+		{pipeline.Vector{p(1): 9}, &Review{token, p(0), 5, schemas.Withdrawn, false}},
+		{pipeline.Vector{p(0): 6}, &Review{token, p(1), 0, schemas.Withdrawn, false}}, // not before that
+		{pipeline.Vector{p(0): far + 1}, &Review{token, p(1), 0, schemas.Withdrawn, false}},
+		{pipeline.Vector{p(0): far + 4, p(1): 9}, &Review{token, p(1), 9, schemas.Withdrawn, false}},
+		{pipeline.Vector{p(0): far + 4, p(1): 10}, &Review{token, p(2), 0, schemas.Withdrawn, false}},
+		{pipeline.Vector{p(0): far + 4, p(1): 10, p(2): 2}, nil},
+	} {
+		for name, v := range map[string]*View{"view": v, "loaded": loaded} {
+			v.Reviewed(c.to)
+			got := v.Reviews(10)
+			if c.want == nil && len(got) > 0 || c.want != nil && (len(got) != 1 || got[0] != *c.want) {
+				t.Errorf("%s: reviewed to %v: %+v, want %+v", name, c.to, got, c.want)
+			}
+		}
+	}
+	if len(v.reviews.further) > 0 {
+		t.Error("positions of nobody are left")
+	}
+	// In one partition, but too far apart for one review to say.
+	applyMessages(t, v, at(0, far+10, said(7)))
+	applyMessages(t, v, at(0, 3*far, said(8)))
+	for _, c := range []struct{ to, want int64 }{{far, far + 10}, {far + 11, far + 11}, {3 * far, 3 * far}} {
+		v.Reviewed(pipeline.Vector{p(0): c.to})
+		if got := v.Reviews(10); len(got) != 1 || got[0].Offset != c.want {
+			t.Errorf("reviewed to %d: %+v, want offset %d", c.to, got, c.want)
+		}
+	}
+	if v.Reviewed(pipeline.Vector{p(0): 3*far + 1}); v.ReviewCount() > 0 || len(v.reviews.further) > 0 {
+		t.Error("it waits on")
+	}
+}
+
+// TestLateSince: what is read while it had been reviewed already is no part of the
+// queue, and that is kept in a snapshot too.
+func TestLateSince(t *testing.T) {
+	reviewed := int64(3)
+	opts := Options{Reviewed: func(string, int32) int64 { return reviewed }}
+	v := newView(t, opts)
+	check := func(what string, want int64) {
+		t.Helper()
+		loaded := load(t, written(t, v), opts)
+		if got, kept := v.LateSince("consent", 0), loaded.LateSince("consent", 0); got != want || kept != want {
+			t.Errorf("%s: since %d, and %d in a snapshot, want %d", what, got, kept, want)
+		}
+	}
+	said := of(user("u"), withdraw(email, 1))
+	check("nothing is read", 0)
+	applyMessages(t, v, at(0, 0, said, said))
+	check("all was reviewed", 2)
+	applyMessages(t, v, at(0, 2, said, said))
+	check("some was reviewed", 3)
+	reviewed = 6
+	applyMessages(t, v, at(0, 4, said))
+	check("others have reviewed more", 5)
+	reviewed = 0
+	applyMessages(t, v, at(0, 5, said, said))
+	check("less was reviewed than before", 5)
+	v.Reviewed(pipeline.Vector{{Topic: "consent"}: 6})
+	check("the queue was worked on", 6)
+	v.Reviewed(pipeline.Vector{{Topic: "consent"}: 100})
+	check("others have read more", 7)
+	if got := v.LateSince("consent", 1); got != 0 {
+		t.Errorf("a partition without messages: since %d", got)
 	}
 }

@@ -75,23 +75,28 @@ type snapshotPartition struct {
 
 // snapshotReviews are the reviews that wait, as JSON.
 type snapshotReviews struct {
-	Pending []snapshotReview
-	Last    []snapshotPosition
+	Partitions []snapshotLate
+	// Pending are pendingBytes each, in no order.
+	Pending []byte
+	Further []snapshotPosition
 }
 
-type snapshotReview struct {
-	Token  schemas.Token
-	First  snapshotPosition
-	Why    string
-	Linked bool
-	Last   []snapshotPosition
+// snapshotLate is what reviews know of a partition.
+type snapshotLate struct {
+	Topic       string
+	ID          int32
+	Next, Since int64
 }
 
+// snapshotPosition is one of the further positions of a review.
 type snapshotPosition struct {
-	Topic  string
-	ID     int32
-	Offset int64
+	Token     schemas.Token
+	Partition uint16
+	Offset    int64
 }
+
+// pendingBytes is the size of a written review.
+const pendingBytes = 16 + 8 + 4 + 2 + 1 + 1
 
 // keptForSnapshot is how much of what changes meanwhile is kept at least, bytes;
 // a large view keeps a quarter of its size.
@@ -285,36 +290,54 @@ func (s *Snapshot) writeGraph(w *sectionWriter) {
 
 // save gives the reviews that wait.
 func (r *reviews) save() (s snapshotReviews) {
-	for token, p := range r.pending {
-		one := snapshotReview{Token: token, First: snapshotPosition{p.Partition.Topic, p.Partition.ID, p.Offset}, Why: p.Why.String(), Linked: p.Linked}
-		for _, o := range p.last {
-			one.Last = append(one.Last, snapshotPosition{o.partition.Topic, o.partition.ID, o.offset})
-		}
-		s.Pending = append(s.Pending, one)
+	for _, p := range r.partitions {
+		s.Partitions = append(s.Partitions, snapshotLate{p.Topic, p.ID, p.next, p.since})
 	}
-	for p, offset := range r.last {
-		s.Last = append(s.Last, snapshotPosition{p.Topic, p.ID, offset})
+	s.Pending = make([]byte, 0, pendingBytes*len(r.pending))
+	for token, p := range r.pending {
+		b := binary.LittleEndian.AppendUint64(append(s.Pending, token[:]...), uint64(p.first))
+		b = binary.LittleEndian.AppendUint32(b, p.behind)
+		b = binary.LittleEndian.AppendUint16(b, p.partition)
+		s.Pending = append(b, byte(p.why), byte(p.marks))
+	}
+	for token, further := range r.further {
+		for _, o := range further {
+			s.Further = append(s.Further, snapshotPosition{token, o.partition, o.offset})
+		}
 	}
 	return s
 }
 
 // restore is the inverse of save.
 func (r *reviews) restore(s *snapshotReviews) error {
-	for i := range s.Pending {
-		one := &s.Pending[i]
-		why, ok := schemas.ParseReason(one.Why)
-		if !ok || one.Token.IsZero() {
-			return fmt.Errorf("it is damaged: review %d is none", i)
+	for _, p := range s.Partitions {
+		if n, err := r.number(pipeline.Partition{Topic: p.Topic, ID: p.ID}); err != nil || int(n) != len(r.partitions)-1 {
+			return errDamaged
 		}
-		p := &review{Review: Review{Token: one.Token, Partition: pipeline.Partition{Topic: one.First.Topic, ID: one.First.ID},
-			Offset: one.First.Offset, Why: why, Linked: one.Linked}}
-		for _, o := range one.Last {
-			p.last = append(p.last, position{pipeline.Partition{Topic: o.Topic, ID: o.ID}, o.Offset})
-		}
-		r.pending[one.Token] = p
+		last := &r.partitions[len(r.partitions)-1]
+		last.next, last.since = p.Next, p.Since
 	}
-	for _, o := range s.Last {
-		r.last[pipeline.Partition{Topic: o.Topic, ID: o.ID}] = o.Offset
+	for b := range slices.Chunk(s.Pending, pendingBytes) {
+		if len(b) < pendingBytes {
+			return errDamaged
+		}
+		token := schemas.Token(b)
+		p := review{
+			first: int64(binary.LittleEndian.Uint64(b[16:])), behind: binary.LittleEndian.Uint32(b[24:]),
+			partition: binary.LittleEndian.Uint16(b[28:]), why: schemas.Reason(b[30]), marks: reviewMarks(b[31]),
+		}
+		if _, twice := r.pending[token]; twice || token.IsZero() || int(p.partition) >= len(r.partitions) ||
+			p.why > schemas.Erased || p.marks > isLinkedToo|hasFurther {
+			return errDamaged
+		}
+		r.pending[token] = p
+	}
+	for i := range s.Further {
+		o := &s.Further[i]
+		if r.pending[o.Token].marks&hasFurther == 0 || int(o.Partition) >= len(r.partitions) {
+			return errDamaged
+		}
+		r.further[o.Token] = append(r.further[o.Token], position{o.Partition, o.Offset})
 	}
 	return nil
 }

@@ -73,10 +73,11 @@ func (s *store) vertex(token *schemas.Token) int32 {
 	return c.vertex
 }
 
-// declare says of a token that it is shared by its kind.
-func (s *store) declare(token *schemas.Token) {
+// declare says of a token that it is shared by its kind. It reports whether
+// what was said of it before counts for less by that.
+func (s *store) declare(token *schemas.Token) (less bool) {
 	if id, _ := s.identity(token); id.shared {
-		return
+		return false
 	}
 	c := s.card(token)
 	c.shared = true
@@ -85,6 +86,7 @@ func (s *store) declare(token *schemas.Token) {
 		s.graph.declare(c.vertex)
 	}
 	s.journal.note(token)
+	return len(c.line) > 0
 }
 
 // settle lets links that were said count. It gives the identifiers whose rows may
