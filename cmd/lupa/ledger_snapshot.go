@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -62,8 +61,7 @@ type keeper struct {
 	path  string
 	view  *consent.View
 	from  *kafka.Ledger
-	words consent.Anchor               // what must be the same
-	since map[pipeline.Partition]int64 // from where on what is late is known
+	words consent.Anchor // what must be the same
 	log   *slog.Logger
 }
 
@@ -111,7 +109,7 @@ func (k *keeper) load(ctx context.Context, tokens consent.Tokens, o consent.Opti
 	}
 	var state *kafka.LedgerState
 	if err == nil {
-		state, err = k.state(&at)
+		state, err = stateOf(&at)
 	}
 	if err != nil {
 		k.log.Warn("the snapshot of the ledger is not used; the topic is read from its beginning", "file", k.path, "why", err)
@@ -123,30 +121,29 @@ func (k *keeper) load(ctx context.Context, tokens consent.Tokens, o consent.Opti
 	return view, state
 }
 
-// A mark in a snapshot is the position from which on late changes are known, and
-// the anchor of the partition.
-const markSeparator = " "
+// idSeparator stands between a topic's id and the time of a snapshot.
+const idSeparator = " "
 
 // anchor says what a snapshot is of.
 func (k *keeper) anchor(s kafka.LedgerState) consent.Anchor {
 	at := k.words
 	at.Cluster = s.Cluster
-	at.Topics = map[string]string{s.Topic: hex.EncodeToString(s.TopicID[:]) + markSeparator + s.Time.UTC().Format(time.RFC3339Nano)}
+	at.Topics = map[string]string{s.Topic: hex.EncodeToString(s.TopicID[:]) + idSeparator + s.Time.UTC().Format(time.RFC3339Nano)}
 	at.Ledger, at.Marks = pipeline.Vector{}, map[pipeline.Partition]string{}
 	for p, mark := range s.Marks {
 		at.Ledger[p] = mark.Next
-		at.Marks[p] = strconv.FormatInt(k.since[p], 10) + markSeparator + mark.Anchor
+		at.Marks[p] = mark.Anchor
 	}
 	return at
 }
 
 var errNoState = errors.New("it does not say what it is of")
 
-// state is the inverse of anchor.
-func (k *keeper) state(at *consent.Anchor) (*kafka.LedgerState, error) {
+// stateOf is the inverse of anchor.
+func stateOf(at *consent.Anchor) (*kafka.LedgerState, error) {
 	s := &kafka.LedgerState{Cluster: at.Cluster, Marks: pipeline.Positions{}}
 	for topic, text := range at.Topics {
-		id, written, ok := strings.Cut(text, markSeparator)
+		id, written, ok := strings.Cut(text, idSeparator)
 		raw, err := hex.DecodeString(id)
 		if !ok || err != nil || len(raw) != len(s.TopicID) {
 			return nil, errNoState
@@ -158,21 +155,16 @@ func (k *keeper) state(at *consent.Anchor) (*kafka.LedgerState, error) {
 		}
 	}
 	for p, next := range at.Ledger {
-		since, anchor, ok := strings.Cut(at.Marks[p], markSeparator)
-		from, err := strconv.ParseInt(since, 10, 64)
-		if !ok || err != nil {
-			return nil, errNoState
-		}
-		s.Marks[p] = pipeline.Mark{Next: next, Anchor: anchor}
-		k.since[p] = from
+		s.Marks[p] = pipeline.Mark{Next: next, Anchor: at.Marks[p]}
 	}
 	return s, nil
 }
 
-// reaches reports whether a snapshot knows all that is late for the tables.
-func (k *keeper) reaches(reviewed func(topic string, partition int32) int64) bool {
-	for p, from := range k.since {
-		if reviewed(p.Topic, p.ID) < from {
+// reaches reports whether the view of a snapshot knows all that is late for the
+// tables.
+func reaches(view *consent.View, s *kafka.LedgerState, reviewed func(topic string, partition int32) int64) bool {
+	for p := range s.Marks {
+		if reviewed(p.Topic, p.ID) < view.LateSince(p.Topic, p.ID) {
 			return false
 		}
 	}

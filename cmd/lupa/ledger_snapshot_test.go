@@ -2,14 +2,19 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"lupa/connectors/kafka"
+	"lupa/pipeline"
+	"lupa/pipeline/consent"
 	"lupa/schemas"
 )
 
@@ -189,3 +194,40 @@ func TestLedgerSnapshotNeedsAPlace(t *testing.T) {
 		t.Error(code, errs)
 	}
 }
+
+// A snapshot serves tables that were reviewed at least as far as its view looked
+// for what is late, however that came to be.
+func TestSnapshotReaches(t *testing.T) {
+	const reviewed = 3
+	view, err := consent.NewView(anyTokens{}, consent.Options{Now: func() int64 { return 0 }, Reviewed: func(string, int32) int64 { return reviewed }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &schemas.LedgerMessages{Topic: "consent"}
+	for offset := range int64(5) {
+		r := spoke(schemas.Withdraw, "a", 1, offset)
+		m.Offsets, m.Keys, m.Values = append(m.Offsets, offset), append(m.Keys, schemas.AppendRecordKey(nil, r)), append(m.Values, schemas.AppendRecord(nil, r))
+	}
+	if _, err := view.ApplyMessages(m); err != nil {
+		t.Fatal(err)
+	}
+	state := &kafka.LedgerState{Marks: pipeline.Positions{{Topic: "consent"}: {Next: 5}, {Topic: "consent", ID: 1}: {}}}
+	for to, want := range map[int64]bool{0: false, 2: false, 3: true, math.MaxInt64: true} {
+		if got := reaches(view, state, func(string, int32) int64 { return to }); got != want {
+			t.Errorf("tables reviewed to %d: %t", to, got)
+		}
+	}
+}
+
+// anyTokens makes tokens of values as they are.
+type anyTokens struct{}
+
+func (anyTokens) Token(_ schemas.IdentifierKind, value []byte) (t schemas.Token) {
+	t[0] = 1
+	copy(t[1:], value)
+	return t
+}
+
+func (anyTokens) Current(t schemas.Token) schemas.Token { return t }
+
+func (anyTokens) Tokens(schemas.IdentifierKind, *array.BinaryView, []schemas.Token) {}

@@ -12,7 +12,6 @@ import (
 
 	"lupa/connectors/files"
 	"lupa/connectors/kafka"
-	"lupa/pipeline"
 	"lupa/pipeline/consent"
 	"lupa/schemas"
 	"lupa/schemas/mapping"
@@ -188,7 +187,7 @@ func (r *rooms) readLedger(ctx context.Context, tables *ledgerTables, tokens con
 		if err != nil {
 			return withCode(exitUsage, err)
 		}
-		r.keeper = &keeper{path: snapshotFile(&r.config.Ledger), words: words, since: map[pipeline.Partition]int64{}, log: r.log}
+		r.keeper = &keeper{path: snapshotFile(&r.config.Ledger), words: words, log: r.log}
 	}
 	ledger, err := r.resumeLedger(ctx, tokens, o)
 	if err == nil && ledger == nil {
@@ -207,7 +206,6 @@ func (r *rooms) readLedger(ctx context.Context, tables *ledgerTables, tokens con
 	r.closers = append(r.closers, ledger.Close)
 	if r.keeper != nil {
 		r.keeper.view, r.keeper.from = r.view, ledger
-		return r.knowLate(ctx)
 	}
 	return nil
 }
@@ -245,7 +243,7 @@ func (r *rooms) resumeLedger(ctx context.Context, tokens consent.Tokens, o conse
 	if err == nil {
 		err = ledger.Resume(ctx, *state)
 	}
-	if err == nil && !r.keeper.reaches(r.reviewedTo) {
+	if err == nil && !reaches(view, state, r.reviewedTo) {
 		err = &kafka.StateError{Why: "tables have rows from before it knew what is late"}
 	}
 	if err == nil {
@@ -253,23 +251,9 @@ func (r *rooms) resumeLedger(ctx context.Context, tokens consent.Tokens, o conse
 		return ledger, nil
 	}
 	view.Close()
-	clear(r.keeper.since)
 	if _, ok := errors.AsType[*kafka.StateError](err); ok {
 		r.log.Warn("the snapshot of the ledger is not used; the topic is read from its beginning", "file", r.keeper.path, "why", err)
 		return nil, nil
 	}
 	return nil, err
-}
-
-// knowLate notes from where on the view knows what is late: from where the tables
-// were reviewed, or from now on where there are none.
-func (r *rooms) knowLate(ctx context.Context) error {
-	return r.following.Still(ctx, func(s kafka.LedgerState) error {
-		for p, mark := range s.Marks {
-			if _, known := r.keeper.since[p]; !known {
-				r.keeper.since[p] = min(mark.Next, r.reviewedTo(p.Topic, p.ID))
-			}
-		}
-		return nil
-	})
 }
