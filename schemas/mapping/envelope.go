@@ -83,7 +83,11 @@ func (r *Reader) changed(before, after place, dst []schemas.Statement) []schemas
 		// It may be that of somebody who is not told any more.
 		return append(dst, schemas.Statement{Fault: errOldRow})
 	}
-	return r.inserted(after, dst)
+	dst = r.inserted(after, dst)
+	if r.tree.nodes[after.row].kind != '{' {
+		return dst
+	}
+	return r.unsaid(after, dst)
 }
 
 // rowIn gives a row, which in events of MongoDB is JSON within a string.

@@ -174,6 +174,10 @@ records:
 envelope: `
 
 func TestChanges(t *testing.T) {
+	head, _, _ := strings.Cut(changes, "records:")
+	keyed := head + "records: [{verb: {if_true: grant, if_false: withdraw}, columns: {news: direct_marketing_email, sms: direct_marketing_sms}}]\nenvelope: "
+	silent := strings.Replace(changes, "if_true", "absent: skip, if_true", 1)
+	listed := head + "records: [{each: 'list[]', verb: grant, purpose: {path: '@'}}]\nenvelope: "
 	const row = `{"email":"a@example.com","on":true,"for":"analytics","how":"form"}`
 	debezium := func(op, before, after string) string {
 		return `{"op":"` + op + `","before":` + before + `,"after":` + after + `,"source":{"lsn":9007199254740993,"ts_ms":1767323045000},"ts_ms":1}`
@@ -233,6 +237,28 @@ unreadable email:a@example.com analytics: how: ` + errUnavailable.Error() + `
 unreadable nobody : email: ` + errUnavailable.Error() + `
 `},
 		{"deleted", changes + "debezium", debezium("d", row, "null"), `
+deleted email:a@example.com analytics v9007199254740993
+`},
+		{"deleted, with its key alone", keyed + "debezium", debezium("d", `{"email":"a@example.com","news":null,"sms":null}`, "null"), `
+deleted email:a@example.com direct_marketing_email v9007199254740993
+deleted email:a@example.com direct_marketing_sms v9007199254740993
+`},
+		{"deleted, with the key and a purpose", silent + "debezium", debezium("d", `{"email":"a@example.com","for":"analytics","on":null}`, "null"), `
+deleted email:a@example.com analytics v9007199254740993
+`},
+		{"deleted, with a key that tells no purpose", silent + "debezium", debezium("d", `{"email":"a@example.com","for":null,"on":null}`, "null"), `
+unreadable email:a@example.com *: for: is missing
+`},
+		{"deleted, with its key alone and no list", listed + "debezium", debezium("d", `{"email":"a@example.com","list":null}`, "null"), `
+unreadable nobody : ` + errDeletedRow.Error() + `
+`},
+		{"deleted, with all of it and no list", listed + "debezium", debezium("d", `{"email":"a@example.com","list":null,"since":"2026"}`, "null"), "\n"},
+		{"deleted, which said nothing", strings.Replace(silent, "if_true", "values: {never: skip}, if_true", 1) + "debezium", debezium("d", old("true", `"never"`), "null"), "\n"},
+		{"updated to nothing, without the row as it was", keyed + "{kind: debezium, before: optional}", debezium("u", "null", `{"email":"a@example.com","news":null,"sms":true}`), `
+grant email:a@example.com direct_marketing_sms at 1767323045000000 v9007199254740993
+deleted email:a@example.com direct_marketing_email v9007199254740993
+`},
+		{"updated to a status that says nothing, without the row as it was", strings.Replace(silent, "if_true", "values: {never: skip}, if_true", 1) + "{kind: debezium, before: optional}", debezium("u", "null", old("true", `"never"`)), `
 deleted email:a@example.com analytics v9007199254740993
 `},
 		{"deleted without its person", changes + "debezium", debezium("d", `{"id":1}`, "null"), `

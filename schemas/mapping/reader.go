@@ -2,6 +2,8 @@ package mapping
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"lupa/schemas"
 )
@@ -137,9 +139,68 @@ func (r *Reader) deleted(row place, nobody error, dst []schemas.Statement) []sch
 	}
 	for i := range r.m.records {
 		rule := &r.m.records[i]
+		some := false
 		r.tree.places(rule.each, row, func(at place) {
-			r.sayings(rule, at, func(s saying) { dst = r.deleteSaying(rule, at, s, dst) })
+			some = true
+			r.sayings(rule, at, func(s saying) {
+				if nobody != nil && s.silent && s.outcome.verb == schemas.NoVerb {
+					// A row that is gone may be told of by its key alone.
+					dst = r.deleteUnsaid(rule, at, s, dst)
+				} else {
+					dst = r.deleteSaying(rule, at, s, dst)
+				}
+			})
 		})
+		if nobody != nil && !some && r.bare(row) {
+			return append(dst, schemas.Statement{Fault: nobody}) // nobody can say what else it said
+		}
+	}
+	return dst
+}
+
+// bare reports whether all that a row has are its principals.
+func (r *Reader) bare(row place) bool {
+	has := func(n int32) bool {
+		return !r.tree.isNull(n) && !(r.tree.nodes[n].kind == '"' && r.m.absent[strings.TrimSpace(string(r.tree.nodes[n].text))])
+	}
+	for n := row.row + 1; n < r.tree.nodes[row.row].next; n = r.tree.nodes[n].next {
+		if has(n) && !slices.ContainsFunc(r.m.principals, func(p principalRule) bool { return r.tree.find(&p.column, row) == n }) {
+			return false
+		}
+	}
+	return true
+}
+
+// unsaid appends the deletion of what a row may have said before and does not
+// say now, where nobody tells how it was.
+func (r *Reader) unsaid(row place, dst []schemas.Statement) []schemas.Statement {
+	for i := range r.m.records {
+		rule := &r.m.records[i]
+		r.tree.places(rule.each, row, func(at place) {
+			r.sayings(rule, at, func(s saying) {
+				if s.fault == nil && s.outcome.verb == schemas.NoVerb {
+					dst = r.deleteUnsaid(rule, at, s, dst)
+				}
+			})
+		})
+	}
+	return dst
+}
+
+// deleteUnsaid appends the deletion of the grants that a rule can make where it
+// makes none.
+func (r *Reader) deleteUnsaid(rule *recordRule, at place, s saying, dst []schemas.Statement) []schemas.Statement {
+	for _, verb := range [...]schemas.Verb{schemas.Grant, schemas.GuardianGrant} {
+		if !slices.Contains(rule.verb.all(), verb) {
+			continue
+		}
+		if len(s.purposes) == 0 {
+			if s.purposes, s.fault = r.purposes(rule.purpose, at, schemas.NoVerb); s.fault != nil {
+				return r.deny(s, dst)
+			}
+		}
+		s.outcome.verb = verb
+		dst = r.deleteSaying(rule, at, s, dst)
 	}
 	return dst
 }

@@ -138,7 +138,7 @@ func (r *Reader) open(principal string) {
 
 func (r *Reader) member(name, value string) {
 	r.text = append(r.text, `,"`+name+`":`...)
-	r.text = appendQuoted(r.text, value)
+	r.text = schemas.AppendQuoted(r.text, value)
 }
 
 func (r *Reader) moments(name string, micros int64) {
@@ -205,7 +205,7 @@ func (r *Reader) terms(rule *recordRule, at place) error {
 		}
 		if object, name, nested := strings.Cut(t.member, "."); nested {
 			r.text = append(r.text, `,"`+object+`":{"`+name+`":`...)
-			r.text = append(appendQuoted(r.text, text), '}')
+			r.text = append(schemas.AppendQuoted(r.text, text), '}')
 			continue
 		}
 		r.member(t.member, text)
@@ -266,7 +266,7 @@ func (r *Reader) texts(member string, list []string) {
 		if i > 0 {
 			r.text = append(r.text, ',')
 		}
-		r.text = appendQuoted(r.text, text)
+		r.text = schemas.AppendQuoted(r.text, text)
 	}
 	r.text = append(r.text, ']')
 }
@@ -302,23 +302,6 @@ func (r *Reader) birth(rule *recordRule, at place) error {
 		}
 	}
 	return nil // without either the record is at fault
-}
-
-// appendQuoted appends text, which is UTF-8, as a JSON string.
-func appendQuoted(dst []byte, text string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < ' ':
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, '"')
 }
 
 // appendKeyPart escapes what would end a part of a record's key.

@@ -21,6 +21,7 @@ type saying struct {
 	outcome  outcome
 	purposes []string
 	fault    error
+	silent   bool // there is no value that says anything
 }
 
 // names gives the purposes: of what is about no purpose one without a name, and
@@ -163,6 +164,7 @@ func (r *Reader) sayings(rule *recordRule, at place, do func(saying)) {
 	if len(rule.columns) == 0 {
 		s := saying{}
 		s.outcome, s.fault = r.outcome(&rule.verb, rule.verb.column, at, rule.verb.unsaid == nil)
+		s.silent = s.fault == nil && r.silent(rule.verb.column, at)
 		if s.fault != nil && !rule.aboutPurposes {
 			// It may have been about the whole person.
 			do(s)
@@ -183,8 +185,18 @@ func (r *Reader) sayings(rule *recordRule, at place, do func(saying)) {
 		c := &rule.columns[i]
 		s := saying{purposes: c.purposes}
 		s.outcome, s.fault = r.outcome(&rule.verb, &c.column, at, false)
+		s.silent = s.fault == nil && r.silent(&c.column, at)
 		do(s)
 	}
+}
+
+// silent reports whether a column has no value.
+func (r *Reader) silent(c *column, at place) bool {
+	if c == nil {
+		return false
+	}
+	_, found, err := r.value(c, at)
+	return err == nil && !found
 }
 
 // outcome reads what is said. must is that a value has to be there.
