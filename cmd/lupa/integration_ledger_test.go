@@ -28,8 +28,7 @@ func TestRealLedgerSources(t *testing.T) {
 		}
 	}
 	t.Run("records in Avro", func(t *testing.T) {
-		s := newSources(t, b, "  encoding: registry\n", "")
-		s.j.change(t, "topic: "+s.ledger+"}", "topic: "+s.ledger+", strict: true, max_staleness: 1h}")
+		s := newRegisteredSources(t, b)
 		configure(s.j)
 		suiteRegistered(t, s, newRegisteredLedger(t, r), must(server.Stop), must(server.Start))
 	})

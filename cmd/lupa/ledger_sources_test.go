@@ -194,10 +194,17 @@ func (a *registeredLedger) both(t *testing.T, r schemas.Record) sample.Message {
 func TestRegisteredLedger(t *testing.T) {
 	t.Parallel()
 	r := startRegistry(t)
-	s := newSources(t, fakeBed(t), "  encoding: registry\n", "")
-	s.j.change(t, "topic: "+s.ledger+"}", "topic: "+s.ledger+", strict: true, max_staleness: 1h}")
+	s := newRegisteredSources(t, fakeBed(t))
 	r.configure(t, s.j)
 	suiteRegistered(t, s, newRegisteredLedger(t, r), r.stop, r.start)
+}
+
+func newRegisteredSources(t *testing.T, b *bed) *sources {
+	t.Helper()
+	s := newSources(t, b, "  encoding: registry\n", "")
+	s.anew(t, "delete") // a compacted topic takes no marker without a key
+	s.j.change(t, "topic: "+s.ledger+"}", "topic: "+s.ledger+", strict: true, max_staleness: 1h}")
+	return s
 }
 
 // suiteRegistered is TestRegisteredLedger with a registry that away and back
