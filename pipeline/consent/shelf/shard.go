@@ -246,13 +246,17 @@ func (sh *shard) drop(number uint32) {
 // written, which takes half a microsecond.
 const maxDead = 16
 
-// reclaim takes back the page with the most that is dead, if there is too much.
+// reclaim takes back the page with the most that is dead, if there is too much. What
+// is frozen stays.
 func (sh *shard) reclaim() {
-	if sh.dead*maxDead <= sh.used || sh.frozen != nil {
+	if sh.dead*maxDead <= sh.used {
 		return
 	}
 	worst, most := -1, pageSize/2/maxDead
 	for i := range sh.info {
+		if sh.frozen != nil && sh.info[i].sealed > 0 {
+			continue
+		}
 		if sh.info[i].dead > most && i != sh.active {
 			worst, most = i, sh.info[i].dead
 		}

@@ -215,6 +215,42 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestMemoryWhileFrozen: what is written and replaced after Freeze is not kept for
+// it, however long it takes to be read.
+func TestMemoryWhileFrozen(t *testing.T) {
+	s := New()
+	defer s.Close()
+	m := model{s, map[schemas.Token][]byte{}}
+	for n := range uint64(1000) {
+		m.put(t, keyOf(n), []byte("frozen"))
+	}
+	want := maps.Clone(m.want)
+	f, err := s.Freeze(1 << 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := keyOf(1)
+	for i := range 1 << 20 {
+		m.want[key] = make([]byte, 20+i%2*20)
+		s.Put(&key, m.want[key])
+	}
+	if got := s.MemoryBytes(); got > 2<<20 {
+		t.Errorf("%d bytes for one key that is written often", got)
+	}
+	if got := f.kept; got > 1<<10 {
+		t.Errorf("%d bytes are kept of one key", got)
+	}
+	m.check(t)
+	images := make([]Image, Shards)
+	for i := range images {
+		if err := f.Read(i, &sync.Mutex{}, &images[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkImages(t, s.Seed(), images, want)
+	f.Release(&sync.Mutex{})
+}
+
 // TestCraftedKeys: keys that differ in a few bits only, and those that another seed
 // puts into one bucket, spill no more than random ones.
 func TestCraftedKeys(t *testing.T) {
