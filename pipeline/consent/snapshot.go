@@ -153,10 +153,11 @@ func (s *Snapshot) Discard() {
 	}
 	s.discarded = true
 	readers := s.view.mu.RLocker()
-	s.frozen.Release(readers)
+	// The shelf comes last: once it is let go, the next snapshot may freeze both.
 	readers.Lock()
 	s.view.store.graph.frozen.done = true
 	readers.Unlock()
+	s.frozen.Release(readers)
 }
 
 // Write writes the snapshot to a file, whole or not at all, and discards it. It
