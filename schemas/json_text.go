@@ -193,8 +193,9 @@ func escaped(text []byte) (r rune, n int) {
 	return r, 12
 }
 
-// appendQuoted appends text as a JSON string.
-func appendQuoted(dst []byte, text string) []byte {
+// AppendQuoted appends text as a JSON string. What is not UTF-8 stays as it is,
+// for whoever reads it to refuse.
+func AppendQuoted(dst []byte, text string) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	for i := range len(text) {

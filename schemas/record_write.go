@@ -69,7 +69,7 @@ func appendTerms(dst []byte, r *Record) []byte {
 	dst = appendMember(dst, theMethod, t.Method)
 	if t.System != "" {
 		dst = append(dst, `,"source":{"system":`...)
-		dst = append(appendQuoted(dst, t.System), '}')
+		dst = append(AppendQuoted(dst, t.System), '}')
 	}
 	if r.Proven && isDoubleOptIn([]byte(t.Method)) {
 		dst = append(dst, `,"evidence":{"confirmed_at":"`...)
@@ -107,7 +107,7 @@ func appendMember(dst []byte, m recordMember, text string) []byte {
 	if text == "" {
 		return dst
 	}
-	return appendQuoted(appendName(dst, m), text)
+	return AppendQuoted(appendName(dst, m), text)
 }
 
 func appendName(dst []byte, m recordMember) []byte {
@@ -124,7 +124,7 @@ func appendList(dst []byte, m recordMember, list string) []byte {
 	dst = appendName(dst, m)
 	sign := byte('[')
 	for text := range strings.SplitSeq(list, ",") {
-		dst = appendQuoted(append(dst, sign), text)
+		dst = AppendQuoted(append(dst, sign), text)
 		sign = ','
 	}
 	return append(dst, ']')

@@ -227,21 +227,3 @@ func (l *lineRows) next(ctx context.Context, row *Row) error {
 }
 
 func (l *lineRows) close() error { return errors.Join(l.in.unchanged(), l.in.f.Close()) }
-
-// appendJSONText appends text as a JSON string. What is not UTF-8 stays as it is,
-// for who reads the object to refuse.
-func appendJSONText(dst []byte, text string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < ' ':
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, '"')
-}

@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/text/encoding/charmap"
+
+	"lupa/schemas"
 )
 
 // csvRows reads CSV with a row of names at its beginning.
@@ -73,7 +75,7 @@ func newCSVRows(in *input, delimiter rune, latin1 bool) (*csvRows, error) {
 		seen = append(seen, name)
 		text := ""
 		if name != "" {
-			text = string(append(appendJSONText(nil, name), ':'))
+			text = string(append(schemas.AppendQuoted(nil, name), ':'))
 		}
 		c.names = append(c.names, text)
 	}
@@ -105,7 +107,7 @@ func (c *csvRows) next(_ context.Context, row *Row) error {
 		if len(row.JSON) > 1 {
 			row.JSON = append(row.JSON, ',')
 		}
-		row.JSON = appendJSONText(append(row.JSON, c.names[i]...), field)
+		row.JSON = schemas.AppendQuoted(append(row.JSON, c.names[i]...), field)
 	}
 	row.JSON = append(row.JSON, '}')
 	return nil

@@ -18,6 +18,8 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
+
+	"lupa/schemas"
 )
 
 // parquetRows reads the rows of a Parquet file as JSON objects. The library
@@ -154,7 +156,7 @@ func appendGroup(dst []byte, group *parquet.Column, columns [][]parquet.Value) [
 		if dst[len(dst)-1] != '{' {
 			dst = append(dst, ',')
 		}
-		dst = append(appendJSONText(dst, c.Name()), ':')
+		dst = append(schemas.AppendQuoted(dst, c.Name()), ':')
 		dst = appendColumn(dst, c, inner)
 	}
 	return append(dst, '}')
@@ -258,9 +260,9 @@ func appendLeaf(dst []byte, c *parquet.Column, v parquet.Value) []byte {
 	case parquet.Double:
 		return appendFloat(dst, v.Double(), 64)
 	case parquet.FixedLenByteArray:
-		return appendJSONText(dst, hex.EncodeToString(v.ByteArray()))
+		return schemas.AppendQuoted(dst, hex.EncodeToString(v.ByteArray()))
 	}
-	return appendJSONText(dst, string(v.ByteArray()))
+	return schemas.AppendQuoted(dst, string(v.ByteArray()))
 }
 
 // appendLogical appends what a logical type says; not ok leaves it to the
@@ -291,7 +293,7 @@ func appendLogical(dst []byte, lt format.LogicalTypeValue, v parquet.Value) (tex
 	case *format.UUIDType:
 		if b := v.ByteArray(); len(b) == 16 {
 			h := hex.EncodeToString(b)
-			return appendJSONText(dst, strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")), true
+			return schemas.AppendQuoted(dst, strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")), true
 		}
 	case *format.JsonType:
 		if json.Valid(v.ByteArray()) {

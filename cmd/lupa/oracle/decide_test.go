@@ -63,7 +63,6 @@ func (r recordOf) about(name string) recordOf {
 }
 func (r recordOf) with(other schemas.Subject) recordOf { r.Other = other; return r }
 func (r recordOf) shared() recordOf                    { r.Shared = true; return r }
-func (r recordOf) basis(text string) recordOf          { r.Terms.Basis = text; return r }
 
 // TestDecisions is the decision table, and who is meant.
 func TestDecisions(t *testing.T) {
