@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"net/http/httputil"
+	"net/url"
 	"testing"
 
 	"lupa/connectors/kafka/kafkatest"
@@ -19,18 +21,19 @@ func TestRealLedgerSources(t *testing.T) {
 	configure := func(j job) {
 		j.change(t, "workers: 2\n", fmt.Sprintf("workers: 2\nschema_registry: {urls: [%q]}\n", server.URL()))
 	}
-	must := func(do func() error) func() {
-		return func() {
-			t.Helper()
-			if err := do(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	t.Run("records in Avro", func(t *testing.T) {
 		s := newRegisteredSources(t, b)
-		configure(s.j)
-		suiteRegistered(t, s, newRegisteredLedger(t, r), must(server.Stop), must(server.Start))
+		// The registry forgets its schemas when it ends, so that it is its address that
+		// goes away.
+		to, err := url.Parse(server.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		front := startRegistry(t)
+		front.answers(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: to.Scheme, Host: to.Host}).ServeHTTP)
+		front.configure(t, s.j)
+		s.j.change(t, front.address, front.address+to.Path)
+		suiteRegistered(t, s, newRegisteredLedger(t, r), front.stop, front.start)
 	})
 	t.Run("changes of a table", func(t *testing.T) { suiteTable(t, newTableTopic(t, b, false, "delete")) })
 	t.Run("changes of a table, compacted", func(t *testing.T) { suiteTable(t, newTableTopic(t, b, true, "compact")) })
