@@ -38,8 +38,11 @@ func scoped(r *schemas.Record, words vocabulary, g *glossary) (k key, known bool
 func entry(r *schemas.Record, k key, g *glossary) Entry {
 	e := Entry{Time: r.Time, Version: r.Version, Purpose: k.scope, Fields: k.fields, Says: schemas.NoRecord}
 	terms, kept := g.number(&r.Terms)
-	if e.Terms = terms; !kept && (r.Verb == schemas.Grant || r.Verb == schemas.GuardianGrant || r.Verb == schemas.Retain) {
-		return e // without its regions or its law it says too much
+	if e.Terms = terms; !kept {
+		switch r.Verb {
+		case schemas.Grant, schemas.GuardianGrant, schemas.Retain, schemas.Born:
+			return e // without its regions or its law it says too much
+		}
 	}
 	switch r.Verb {
 	case schemas.Grant, schemas.GuardianGrant:

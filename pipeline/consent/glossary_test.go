@@ -51,6 +51,10 @@ func TestGlossary(t *testing.T) {
 			t.Errorf("%s without its terms says %s", s.Verb, e.Says)
 		}
 	}
+	child := schemas.Record{Verb: schemas.Born, Terms: schemas.Terms{Country: "DK"}}
+	if e := entry(&child, key{scope: birth}, g); e.Says != schemas.NoRecord {
+		t.Errorf("a birth without its law says %s", e.Says)
+	}
 	s := withdraw(email, 1).in("DK")
 	if e := entry(&s.Record, key{scope: email}, g); e.Says != schemas.Withdrawn {
 		t.Errorf("a withdrawal without its terms says %s", e.Says)
