@@ -155,12 +155,13 @@ func (r *rooms) tokens(who *whom) ([]schemas.Token, error) {
 	return tokens, nil
 }
 
-// moment is a time of the ledger, nil for none.
+// moment is a time of the ledger, nil for none. One after the year 9999, of which
+// JSON has no form, is none.
 func moment(micros int64) *time.Time {
-	if micros == 0 {
+	t := time.UnixMicro(micros).UTC()
+	if micros == 0 || t.Year() > 9999 {
 		return nil
 	}
-	t := time.UnixMicro(micros).UTC()
 	return &t
 }
 

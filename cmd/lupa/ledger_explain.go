@@ -91,7 +91,7 @@ func (r *rooms) explain(stdout io.Writer, o *askOptions, who *whom) error {
 	}
 	e := r.view.Explain(tokens, consent.Question{At: who.at, Now: who.now, Need: c.Purposes, Also: c.FieldPurposes(), Prospective: c.Prospective})
 	result := explained{
-		Table: c.Table, At: *moment(who.at), Now: *moment(who.now), Verdict: verdictOf(e.Reason, c), Reason: e.Reason.String(), Rule: e.Rule,
+		Table: c.Table, At: time.UnixMicro(who.at).UTC(), Now: time.UnixMicro(who.now).UTC(), Verdict: verdictOf(e.Reason, c), Reason: e.Reason.String(), Rule: e.Rule,
 		Purposes: names(e.Granted), Until: moment(e.Until), Chain: []chainLink{}, IDs: []identified{},
 	}
 	for i := range tokens {
@@ -99,7 +99,7 @@ func (r *rooms) explain(stdout io.Writer, o *askOptions, who *whom) error {
 		result.IDs = append(result.IDs, identified{who.subjects[i].Kind.String(), known})
 	}
 	for _, d := range e.Duties {
-		result.Duties = append(result.Duties, dutyLine{d.Fields, d.Basis, *moment(d.Until)})
+		result.Duties = append(result.Duties, dutyLine{d.Fields, d.Basis, time.UnixMicro(d.Until).UTC()})
 	}
 	for _, s := range e.Chain {
 		l := chainLink{Identifier: s.Line + 1, Scope: s.Scope, Says: s.Word, Version: s.Version, Until: moment(s.Until), Purpose: s.Purpose, Clock: s.Clock, Rule: s.Rule}
