@@ -39,6 +39,9 @@ func (c *Config) readLedger(r *configReader) setter {
 					r.problem(s[name], key+"."+name, "is for a ledger in kafka; a file is read whole each time")
 				}
 			}
+			if c.Ledger.Learn {
+				r.problem(s["learn"], key+".learn", "is for a ledger in kafka; a file cannot keep what events tell of")
+			}
 		}
 	}
 }

@@ -38,8 +38,6 @@ func (r *rooms) openLinker() (consent.Linker, error) {
 	switch {
 	case !c.Learn:
 		return nil, nil
-	case r.following == nil:
-		return r.view, nil
 	case c.Mapping != "" || c.Encoding != encodingJSON:
 		return nil, usageError("%s: ledger.learn writes records as schemas/FORMAT.md has them, and ledger.mapping or ledger.encoding reads others", r.config.File)
 	}
