@@ -89,6 +89,9 @@ func (r *rooms) explain(stdout io.Writer, o *askOptions, who *whom) error {
 	if err != nil {
 		return err
 	}
+	for i := range tokens {
+		r.view.Declare(who.subjects[i].Kind, tokens[i])
+	}
 	e := r.view.Explain(tokens, consent.Question{At: who.at, Now: who.now, Need: c.Purposes, Also: c.FieldPurposes(), Prospective: c.Prospective})
 	result := explained{
 		Table: c.Table, At: time.UnixMicro(who.at).UTC(), Now: time.UnixMicro(who.now).UTC(), Verdict: verdictOf(e.Reason, c), Reason: e.Reason.String(), Rule: e.Rule,

@@ -57,6 +57,9 @@ func (r *rooms) lookup(stdout io.Writer, o *askOptions, who *whom) error {
 	result := lookedUp{Identifiers: []identified{}, Purposes: []permittedPurpose{}}
 	var linked int
 	for i := range tokens {
+		r.view.Declare(who.subjects[i].Kind, tokens[i])
+	}
+	for i := range tokens {
 		known, with := r.view.Known(tokens[i])
 		linked = max(linked, with)
 		result.Identifiers = append(result.Identifiers, identified{who.subjects[i].Kind.String(), known})

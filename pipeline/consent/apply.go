@@ -98,6 +98,8 @@ func (v *View) change(c *change) {
 	k := c.entry.key()
 	v.declare(c)
 	switch c.action {
+	case declared:
+		return
 	case ignore:
 		stats.Records++
 		stats.UnknownPurposes++

@@ -1,6 +1,8 @@
 package consent
 
 import (
+	"slices"
+
 	"lupa/pipeline/consent/shelf"
 	"lupa/schemas"
 )
@@ -40,4 +42,30 @@ func (v *View) Named(tokens []schemas.Token, named []bool) {
 		}
 		tokens, named = tokens[n:], named[n:]
 	}
+}
+
+// Declare says of what kind an identifier is that the ledger may have by its token
+// alone. If it is several people's by that kind, it is from now on, as it is once a
+// stage has met it in a column of that kind.
+func (v *View) Declare(kind schemas.IdentifierKind, token schemas.Token) {
+	if !slices.Contains(v.shared, kind) {
+		return
+	}
+	v.mu.RLock()
+	id, known := v.store.identity(&token)
+	v.mu.RUnlock()
+	if known && !id.shared {
+		v.declareAll([]schemas.Token{token})
+	}
+}
+
+// declareAll lets tokens be several people's.
+func (v *View) declareAll(tokens []schemas.Token) {
+	v.applying.Lock()
+	defer v.applying.Unlock()
+	v.changes = v.changes[:0]
+	for _, token := range tokens {
+		v.changes = append(v.changes, change{action: declared, token: token, tokenShared: true, offset: noOffset})
+	}
+	v.commit()
 }

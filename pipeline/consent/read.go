@@ -23,6 +23,7 @@ const (
 	buryNone // a tombstone that changes nothing
 	deny
 	denyLink
+	declared // nothing but that the token is several people's
 )
 
 // change is one statement of a ledger message, read.

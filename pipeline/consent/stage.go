@@ -40,6 +40,7 @@ type Stage struct {
 	tokenBuf []schemas.Token // by lookup, then by row
 	lines    gatherer
 	when     []moments
+	unlike   []schemas.Token      // that are shared by their kind, and not known to be
 	carried  []schemas.PurposeSet // what the rows themselves permit, nil where they carry nothing
 }
 
@@ -115,8 +116,30 @@ func (s *Stage) Apply(ctx context.Context, b *pipeline.Batch) error {
 	}
 	b.Verdicts, b.Reasons, b.Granted = resize(b.Verdicts, n), resize(b.Reasons, n), resize(b.Granted, n)
 	stay, due, decided := s.decide(b, p)
+	for len(s.unlike) > 0 {
+		s.view.declareAll(s.unlike)
+		stay, due, decided = s.decide(b, p)
+	}
 	s.keep(b, p, stay, due, decided)
 	return nil
+}
+
+// notDeclared gives the identifiers at hand that are several people's by the kind
+// of their column, and that the view has by their tokens alone.
+func (s *Stage) notDeclared(p *plan, rows int) []schemas.Token {
+	found := s.unlike[:0]
+	if len(s.view.shared) == 0 {
+		return found
+	}
+	for i, ref := range s.lines.refs {
+		if ref == 0 || !p.lookups[i/rows].shared {
+			continue
+		}
+		if id, _ := splitIdentity(s.view.store.shelf.Bytes(ref)); !id.shared {
+			found = append(found, s.tokenBuf[i])
+		}
+	}
+	return found
 }
 
 // narrow reads what the rows themselves permit.
@@ -138,6 +161,7 @@ func (s *Stage) narrow(b *pipeline.Batch, rows int) error {
 // decide holds the view for as long as the lookups and decisions of one batch
 // take. It gives the number of rows that are kept or masked, when the first of
 // their decisions may change by itself, and how many changes the view had seen.
+// With s.unlike, which the view must know to be shared before, nothing is decided.
 func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided uint64) {
 	n := len(b.Verdicts)
 	now := s.view.now()
@@ -145,6 +169,9 @@ func (s *Stage) decide(b *pipeline.Batch, p *plan) (stay int, due int64, decided
 	defer s.view.mu.RUnlock()
 	store := &s.view.store
 	s.lines.find(store, s.tokenBuf)
+	if s.unlike = s.notDeclared(p, n); len(s.unlike) > 0 {
+		return 0, 0, 0
+	}
 	q := p.question(now, &s.view.rules)
 	var capped int64
 	for row := range n {

@@ -34,7 +34,8 @@ type Options struct {
 	// are denied; 0 is 64.
 	MaxLinked int
 	// SharedKinds are kinds of identifiers that are several people's, such as
-	// devices, unless the ledger has one as a token only.
+	// devices. Of one that the ledger has as a token only the kind is known when a
+	// stage first meets it.
 	SharedKinds []schemas.IdentifierKind
 	// Journal is how many changes are remembered for Recheck, 16 bytes each; 0
 	// is 1 Mi. After more of them every row is decided again.
