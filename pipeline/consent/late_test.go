@@ -4,8 +4,10 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"lupa/pipeline"
 	"lupa/schemas"
 )
 
@@ -117,4 +119,64 @@ func TestNothingLateIsLeft(t *testing.T) {
 	if len(taken) == 0 {
 		t.Error("no row was taken away: nothing was tested")
 	}
+}
+
+// TestSnapshotGoesOn: a view that was written and loaded again, at any moment of any
+// history, cannot be told from one that never stopped.
+func TestSnapshotGoesOn(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var reviewed int64
+		var statement schemas.Statement
+		at := instants.Draw(rt, "now")
+		opts := Options{
+			MaxLinked: rapid.IntRange(2, 5).Draw(rt, "max linked"), SharedKinds: kindsDrawn.Draw(rt, "shared kinds"), Ages: testAges{}, Allows: inFinland,
+			Now: func() int64 { return at }, Reader: oneByOne{&statement}, Reviewed: func(string, int32) int64 { return reviewed },
+		}
+		stayed, again := newView(t, opts), newView(t, opts)
+		var next [2]int64
+		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+			switch rapid.IntRange(0, 8).Draw(rt, "step") {
+			default:
+				statement = statementDrawn(rt)
+				partition := rapid.IntRange(0, 1).Draw(rt, "partition")
+				next[partition] += rapid.SampledFrom([]int64{0, 0, 0, 2, 1 << 33}).Draw(rt, "gone")
+				m := &schemas.LedgerMessages{Topic: "consent", Partition: int32(partition), Offsets: []int64{next[partition]}, Keys: [][]byte{nil}, Values: [][]byte{nil}}
+				next[partition]++
+				for _, v := range []*View{stayed, again} {
+					if n, err := v.ApplyMessages(m); n != 1 || err != nil {
+						rt.Fatalf("applied %d: %v", n, err)
+					}
+				}
+			case 0:
+				reviewed = rapid.Int64Range(0, 20).Draw(rt, "reviewed")
+			case 1:
+				to := pipeline.Vector{{Topic: "consent", ID: rapid.Int32Range(0, 1).Draw(rt, "of")}: rapid.OneOf(rapid.Int64Range(0, 30), rapid.Just(int64(1)<<33)).Draw(rt, "to")}
+				stayed.Reviewed(to)
+				again.Reviewed(to)
+			case 2:
+				again = load(t, written(t, again), opts)
+				again.rules.vocabulary = testWords{}
+			}
+		}
+		if diff := cmp.Diff(contentsOf(stayed), contentsOf(again)); diff != "" {
+			rt.Fatalf("(-stayed +loaded):\n%s", diff)
+		}
+		c, rows := contractDrawn(rt), rowsDrawn.Draw(rt, "rows")
+		if diff := cmp.Diff(decideRows(t, stayed, c, rows...), decideRows(t, again, c, rows...)); diff != "" {
+			rt.Fatalf("decisions (-stayed +loaded):\n%s", diff)
+		}
+		for partition := range int32(2) {
+			if a, b := stayed.LateSince("consent", partition), again.LateSince("consent", partition); a != b {
+				rt.Fatalf("late since %d, loaded %d", a, b)
+			}
+		}
+		for _, name := range []string{"a", "b", "c"} {
+			for _, who := range []schemas.Subject{user(name), anon(name), mail(name)} {
+				known, linked := stayed.Known(tokenOf(who))
+				if k, l := again.Known(tokenOf(who)); k != known || l != linked {
+					rt.Fatalf("known %t with %d, loaded %t with %d", known, linked, k, l)
+				}
+			}
+		}
+	})
 }
