@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"lupa/connectors/files"
@@ -161,6 +162,7 @@ var (
 // is written is what was read.
 func (im *importer) resolve(s *schemas.Statement) error {
 	r := &s.Record
+	im.share(r)
 	var err error
 	if r.Principal, r.Token, err = im.token(r.Principal, r.Token); err != nil {
 		return err
@@ -190,6 +192,19 @@ func (im *importer) resolve(s *schemas.Statement) error {
 		return errNotWritten
 	}
 	return nil
+}
+
+// share says of a link that an end is several people's, if it is by its kind: of
+// the token that is written nobody knows the kind.
+func (im *importer) share(r *schemas.Record) {
+	shared := im.config.Ledger.Shared
+	if r.Verb != schemas.Link || r.Shared {
+		return
+	}
+	if r.Shared = slices.Contains(shared, r.Other.Kind); !r.Shared && slices.Contains(shared, r.Principal.Kind) {
+		r.Principal, r.Token, r.Other, r.OtherToken = r.Other, r.OtherToken, r.Principal, r.Token
+		r.Shared = true
+	}
 }
 
 // sameRecord compares all that decides.

@@ -38,6 +38,7 @@ func TestImportStanding(t *testing.T) {
 		{"a grant that ends and one that does not", with(proven, func(r *schemas.Record) { r.Until = 99 }), proven},
 		{"a grant that ends sooner", with(proven, func(r *schemas.Record) { r.Until = 50 }), with(proven, func(r *schemas.Record) { r.Until = 99 })},
 		{"a grant for a region and one for all", with(proven, func(r *schemas.Record) { r.Terms.Regions = "EU" }), proven},
+		{"a link to what is shared", with(is(schemas.Link), func(r *schemas.Record) { r.Shared = true }), is(schemas.Link)},
 		{"a later birthday", schemas.Record{Verb: schemas.Born, Version: 1, Until: 9}, schemas.Record{Verb: schemas.Born, Version: 1, Until: 5}},
 		{"a duty that ends sooner", schemas.Record{Verb: schemas.Retain, Version: 1, Until: 5}, schemas.Record{Verb: schemas.Retain, Version: 1, Until: 9}},
 		{"a later denial of every purpose", every(9), every(5)},

@@ -205,13 +205,13 @@ type topicTarget struct {
 type keyStanding struct {
 	version, time, end int64
 	rank               uint8
-	within             bool // only some regions
+	less               bool // only some regions are meant, or somebody is several people
 }
 
 // standingOf gives the rank of a record among those of one version: as the view
 // has it, the one that permits less.
 func standingOf(r *schemas.Record, deleted bool) keyStanding {
-	s := keyStanding{r.Version, r.Time, r.Until, rankOf(r, deleted), r.Terms.Regions != ""}
+	s := keyStanding{r.Version, r.Time, r.Until, rankOf(r, deleted), r.Terms.Regions != "" || r.Shared}
 	grants := r.Verb == schemas.Grant || r.Verb == schemas.GuardianGrant
 	switch {
 	case r.Verb == schemas.Erase:
@@ -254,7 +254,7 @@ func rankOf(r *schemas.Record, deleted bool) uint8 {
 // stands reports whether s is to be written where o was.
 func (s keyStanding) stands(o keyStanding) bool {
 	return cmp.Or(cmp.Compare(s.version, o.version), cmp.Compare(s.rank, o.rank), cmp.Compare(s.time, o.time),
-		cmp.Compare(s.end, o.end)) > 0 || s.within && !o.within && s == (keyStanding{o.version, o.time, o.end, o.rank, true})
+		cmp.Compare(s.end, o.end)) > 0 || s.less && !o.less && s == (keyStanding{o.version, o.time, o.end, o.rank, true})
 }
 
 // openTopic reads what the topic has before anything is written.
