@@ -131,6 +131,7 @@ func (r *Reader) deleted(row place, nobody error, dst []schemas.Statement) []sch
 		clear(r.keys)
 	}
 	faults := r.persons(row, nil)
+	before, work := len(dst), 0
 	switch {
 	case nobody != nil && (len(r.people) == 0 || len(faults) > 0):
 		return append(dst, schemas.Statement{Fault: nobody})
@@ -143,6 +144,9 @@ func (r *Reader) deleted(row place, nobody error, dst []schemas.Statement) []sch
 		r.tree.places(rule.each, row, func(at place) {
 			some = true
 			r.sayings(rule, at, func(s saying) {
+				if work += len(r.people) * len(s.names()); work > maxStatements {
+					return
+				}
 				if nobody != nil && s.silent && s.outcome.verb == schemas.NoVerb {
 					// A row that is gone may be told of by its key alone.
 					dst = r.deleteUnsaid(rule, at, s, dst)
@@ -155,7 +159,7 @@ func (r *Reader) deleted(row place, nobody error, dst []schemas.Statement) []sch
 			return append(dst, schemas.Statement{Fault: nobody}) // nobody can say what else it said
 		}
 	}
-	return dst
+	return bounded(dst, before, work)
 }
 
 // bare reports whether all that a row has are its principals.
@@ -174,17 +178,18 @@ func (r *Reader) bare(row place) bool {
 // unsaid appends the deletion of what a row may have said before and does not
 // say now, where nobody tells how it was.
 func (r *Reader) unsaid(row place, dst []schemas.Statement) []schemas.Statement {
+	before, work := len(dst), 0
 	for i := range r.m.records {
 		rule := &r.m.records[i]
 		r.tree.places(rule.each, row, func(at place) {
 			r.sayings(rule, at, func(s saying) {
-				if s.fault == nil && s.outcome.verb == schemas.NoVerb {
+				if work += len(r.people) * len(s.names()); s.fault == nil && s.outcome.verb == schemas.NoVerb && work <= maxStatements {
 					dst = r.deleteUnsaid(rule, at, s, dst)
 				}
 			})
 		})
 	}
-	return dst
+	return bounded(dst, before, work)
 }
 
 // deleteUnsaid appends the deletion of the grants that a rule can make where it

@@ -49,8 +49,21 @@ var (
 // fault says what is wrong with a column.
 func (c *column) fault(err error) error { return fmt.Errorf("%s: %w", c.text, err) }
 
+// The limits of one row. What it says are its persons times its purposes, which of a
+// short text can be more than memory holds.
+const (
+	maxPeople     = 256
+	maxStatements = 1 << 15
+)
+
+var (
+	errManyPeople     = fmt.Errorf("the row names more than %d identifiers", maxPeople)
+	errManyStatements = fmt.Errorf("the row says more than %d things", maxStatements)
+)
+
 // row appends what a row says and notes its keys.
 func (r *Reader) row(row place, dst []schemas.Statement) []schemas.Statement {
+	before, work := len(dst), 0
 	dst = r.persons(row, dst)
 	if len(r.people) == 0 {
 		if len(dst) == 0 {
@@ -64,6 +77,9 @@ func (r *Reader) row(row place, dst []schemas.Statement) []schemas.Statement {
 		wrong := r.tree.places(rule.each, row, func(at place) {
 			r.sayings(rule, at, func(s saying) {
 				if s.fault == nil && s.outcome.verb == schemas.NoVerb {
+					return
+				}
+				if work += len(r.people) * len(s.names()); work > maxStatements {
 					return
 				}
 				when, known, err := r.moment(rule.time, at)
@@ -85,6 +101,14 @@ func (r *Reader) row(row place, dst []schemas.Statement) []schemas.Statement {
 			dst = r.deny(saying{fault: fmt.Errorf("%s: is not what [] or {} stands for", rule.each.text)}, dst)
 		}
 	}
+	return bounded(dst, before, work)
+}
+
+// bounded puts a fault about nobody in the place of too many statements.
+func bounded(dst []schemas.Statement, before, work int) []schemas.Statement {
+	if work > maxStatements {
+		return append(dst[:before], schemas.Statement{Fault: errManyStatements})
+	}
 	return dst
 }
 
@@ -103,6 +127,9 @@ func (r *Reader) persons(row place, dst []schemas.Statement) []schemas.Statement
 	for i := range r.m.principals {
 		rule := &r.m.principals[i]
 		wrong := r.tree.places(rule.each, row, func(at place) {
+			if len(r.people) > maxPeople || len(dst) > maxStatements {
+				return
+			}
 			p, err := r.person(rule, at)
 			if err != nil {
 				dst = append(dst, schemas.Statement{Fault: err})
@@ -113,6 +140,10 @@ func (r *Reader) persons(row place, dst []schemas.Statement) []schemas.Statement
 		if wrong {
 			dst = append(dst, schemas.Statement{Fault: fmt.Errorf("%s: is not what [] or {} stands for", rule.each.text)})
 		}
+	}
+	if len(r.people) > maxPeople || len(dst) > maxStatements {
+		r.people = r.people[:0]
+		dst = append(dst, schemas.Statement{Fault: errManyPeople})
 	}
 	return dst
 }
