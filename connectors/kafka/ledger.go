@@ -83,8 +83,9 @@ type Ledger struct {
 	batch   schemas.LedgerMessages
 	from    *LedgerState // that Resume has checked
 	cluster string
-	marks   pipeline.Positions // as applied, with anchors
-	still   chan func()        // to be called between two pieces
+	marks   pipeline.Positions               // as applied, with anchors
+	level   map[pipeline.Partition]time.Time // when all was applied that there was
+	still   chan func()                      // to be called between two pieces
 
 	// And these first, then what answers questions.
 	inspector inspector
@@ -128,7 +129,7 @@ func (c *Cluster) Ledger(topic string, view View, o LedgerOptions) (*Ledger, err
 	}
 	return &Ledger{
 		c: c, topic: topic, view: view, o: o, log: c.o.Logger, now: time.Now, marker: newMarker(c.o.ClientID),
-		applied: pipeline.Vector{}, marks: pipeline.Positions{}, still: make(chan func()), heard: make(map[pipeline.Partition]time.Time), stalled: make(map[*wait]struct{}),
+		applied: pipeline.Vector{}, marks: pipeline.Positions{}, level: map[pipeline.Partition]time.Time{}, still: make(chan func()), heard: make(map[pipeline.Partition]time.Time), stalled: make(map[*wait]struct{}),
 		moved: make(chan struct{}), stopped: make(chan struct{}), wake: make(chan struct{}, 1),
 	}, nil
 }
@@ -276,6 +277,10 @@ func (l *Ledger) step(ctx context.Context) (bool, error) {
 	l.added = nil
 	for _, p := range added {
 		l.fetcher.add(p, l.applied[p], l.gapless)
+		l.level[p] = l.now()
+		if l.from != nil {
+			l.level[p] = l.from.Time
+		}
 		if mark, ok := l.marks[p]; ok && l.gapless {
 			_, l.fetcher.parts[len(l.fetcher.parts)-1].last, _ = parseAnchor(mark.Anchor)
 		}
@@ -302,6 +307,9 @@ func (l *Ledger) apply(p *piece) error {
 	}
 	if !l.gapless {
 		p.anchor = anchor{} // compaction will write the batch anew
+	}
+	if p.next >= p.part.stable {
+		l.level[p.part.id] = p.part.level
 	}
 	l.marks[p.part.id] = pipeline.Mark{Next: p.next, Anchor: p.anchor.mark(l.cluster)}
 	now := l.now()

@@ -17,7 +17,9 @@ type LedgerState struct {
 	Topic   string
 	TopicID [16]byte // zero from brokers older than Apache Kafka 2.8
 	Marks   pipeline.Positions
-	Time    time.Time // when it was true
+	// Time is when it was true: of a compacted topic, when last each partition was
+	// read to its end. What was written after that it may not have.
+	Time time.Time
 }
 
 // StateError says why a state is not one of this ledger's any more.
@@ -168,7 +170,7 @@ func (l *Ledger) resume() error {
 func (l *Ledger) Still(ctx context.Context, f func(LedgerState) error) error {
 	done := make(chan error, 1)
 	ask := func() {
-		s := LedgerState{Cluster: l.cluster, Topic: l.topic, TopicID: l.id, Marks: maps.Clone(l.marks), Time: l.now()}
+		s := LedgerState{Cluster: l.cluster, Topic: l.topic, TopicID: l.id, Marks: maps.Clone(l.marks), Time: l.readToEnds(l.now())}
 		done <- f(s)
 	}
 	select {
@@ -179,6 +181,23 @@ func (l *Ledger) Still(ctx context.Context, f func(LedgerState) error) error {
 		return fmt.Errorf("kafka: ledger: %w", ctx.Err())
 	}
 	return <-done
+}
+
+// readToEnds gives when last the view had all of each partition. Until
+// compaction removes tombstones, it counts from then.
+func (l *Ledger) readToEnds(now time.Time) time.Time {
+	if l.gapless {
+		return now
+	}
+	for _, p := range l.fetcher.parts {
+		if l.applied[p.id] >= p.stable {
+			l.level[p.id] = p.level
+		}
+		if level := l.level[p.id]; level.Before(now) {
+			now = level
+		}
+	}
+	return now
 }
 
 // Name asks for the cluster's own name for itself, as positions and states hold it.

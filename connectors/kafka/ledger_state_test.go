@@ -178,6 +178,32 @@ func TestLedgerRefusesOldStateOfCompactedTopic(t *testing.T) {
 	}
 }
 
+// Of a compacted topic, what a state has not read may be older than the moment in
+// which it was taken: its tombstones may be gone so much sooner.
+func TestStateOfWhatWasReadToItsEnd(t *testing.T) {
+	at := func(hour int) time.Time { return time.Unix(int64(hour)*3600, 0) }
+	a, b := pipeline.Partition{Topic: "x"}, pipeline.Partition{Topic: "x", ID: 1}
+	l := &Ledger{
+		applied: pipeline.Vector{a: 5, b: 7}, level: map[pipeline.Partition]time.Time{a: at(1), b: at(2)},
+		fetcher: &fetcher{parts: []*partition{{id: a, stable: 9, level: at(8)}, {id: b, stable: 7, level: at(6)}}},
+	}
+	if got := l.readToEnds(at(9)); !got.Equal(at(1)) {
+		t.Errorf("a partition waits: %s", got)
+	}
+	l.applied[a] = 9
+	if got := l.readToEnds(at(9)); !got.Equal(at(6)) {
+		t.Errorf("all is applied: %s", got)
+	}
+	l.fetcher.parts[1].stable = 8
+	if got := l.readToEnds(at(9)); !got.Equal(at(6)) {
+		t.Errorf("there is more: %s", got)
+	}
+	l.gapless = true
+	if got := l.readToEnds(at(9)); !got.Equal(at(9)) {
+		t.Errorf("nothing is compacted: %s", got)
+	}
+}
+
 // Nothing is applied while a state is taken, and a ledger that is closed gives
 // none.
 func TestStillHoldsTheView(t *testing.T) {
