@@ -14,7 +14,7 @@ type identity struct {
 }
 
 // What a view keeps of an identifier are bytes, as FORMAT.md says: its identity
-// where there is something to say, and its entries. Three usual ones take about 26
+// where there is something to say, and its entries. Three usual ones take about 22
 // bytes, where in memory that is fit to decide on they have 96.
 const (
 	// identityHead is the first of four bytes that no scope is, plus these bits.
@@ -32,14 +32,16 @@ const (
 const _ = uint8(15 - schemas.Erased)
 
 // How times are written: seconds or milliseconds since epoch, or microseconds
-// since 1970 as they are.
+// since 1970 as they are. What was said at once, as most is that one form asked
+// for, is near the time of the entry before.
 const (
 	inSeconds = iota // 4 bytes
 	inMillis         // 5 bytes
 	inMicros         // 8 bytes
-	isBeginning
+	isNear           // 3 bytes, milliseconds with sign; of no end
 
 	epoch = 1_262_304_000_000_000 // 2010-01-01, microseconds since 1970
+	near  = 1 << 23 * 1000        // microseconds
 )
 
 // appendIdentity writes an identity.
@@ -72,9 +74,13 @@ func splitIdentity(b []byte) (identity, []byte) {
 
 // appendTimeline writes entries.
 func appendTimeline(b []byte, t Timeline) []byte {
+	last := beginning
 	for i := range t {
 		e := &t[i]
 		form := timeForm(e.Time)
+		if last >= epoch && e.Time >= epoch && (e.Time-last)%1000 == 0 && e.Time-last < near && e.Time-last >= -near {
+			form = isNear
+		}
 		head := byte(e.Says) | form<<timeBits
 		if e.Terms != 0 {
 			head |= withTerms
@@ -82,7 +88,13 @@ func appendTimeline(b []byte, t Timeline) []byte {
 		if e.Until != 0 {
 			head |= withUntil
 		}
-		b = appendTime(append(b, byte(e.Purpose), head), e.Time, form)
+		if b = append(b, byte(e.Purpose), head); form == isNear {
+			millis := uint32((e.Time - last) / 1000)
+			b = append(b, byte(millis), byte(millis>>8), byte(millis>>16))
+		} else {
+			b = appendTime(b, e.Time, form)
+		}
+		last = e.Time
 		b = binary.AppendVarint(b, e.Version)
 		if e.Terms != 0 {
 			b = binary.AppendUvarint(b, uint64(e.Terms))
@@ -100,8 +112,6 @@ func appendTimeline(b []byte, t Timeline) []byte {
 
 func timeForm(at int64) byte {
 	switch since := at - epoch; {
-	case at == beginning:
-		return isBeginning
 	case at < epoch:
 		return inMicros
 	case since%1_000_000 == 0 && since/1_000_000 <= math.MaxUint32:
@@ -128,13 +138,18 @@ func appendTime(b []byte, at int64, form byte) []byte {
 // readTimeline appends the entries that are written in b. It reports whether that
 // is whole; what is not denies every purpose.
 func readTimeline(b []byte, t Timeline) (_ Timeline, ok bool) {
-	r, from := reading{b, true}, len(t)
+	r, from, last := reading{b, true}, len(t), beginning
 	for len(r.rest) >= 2 && r.ok {
 		purpose, head := r.rest[0], r.rest[1]
 		r.rest = r.rest[2:]
 		t = append(t, Entry{Purpose: schemas.Purpose(purpose), Says: schemas.Reason(head & 15)})
 		e := &t[len(t)-1]
-		e.Time = r.time(head >> timeBits & 3)
+		if form := head >> timeBits & 3; form != isNear {
+			e.Time = r.time(form)
+		} else if e.Time = last + r.millis(); last < epoch || e.Time < epoch {
+			r.ok = false
+		}
+		last = e.Time
 		e.Version = r.varint()
 		if head&withTerms != 0 {
 			e.Terms = uint32(r.uvarint(math.MaxUint32))
@@ -179,11 +194,15 @@ func (r *reading) time(form byte) int64 {
 		return (int64(binary.LittleEndian.Uint32(b))|int64(b[4])<<32)*1000 + epoch
 	case inMicros:
 		return int64(binary.LittleEndian.Uint64(r.take(8)))
-	case isBeginning:
-		return beginning
 	}
 	r.ok = false
 	return 0
+}
+
+// millis reads a signed number of milliseconds and gives microseconds.
+func (r *reading) millis() int64 {
+	b := r.take(3)
+	return int64(int32(uint32(b[0])<<8|uint32(b[1])<<16|uint32(b[2])<<24)>>8) * 1000
 }
 
 func (r *reading) varint() int64 {
