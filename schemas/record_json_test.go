@@ -317,6 +317,7 @@ func TestParseRecordErrors(t *testing.T) {
 		{"shared is text", recordText(map[string]string{"event_state": "", "verb": `"link"`, "linked_principal_id": `"user_id:7"`, "+": `"shared":"true"`}), "shared: must be true or false"},
 		{"a duty without fields", dutyText(`"lawful_basis":"x","until":"2036-01-01T00:00:00Z"`), "retained_fields: is missing"},
 		{"a duty without a field", dutyText(`"retained_fields":[],"lawful_basis":"x","until":"2036-01-01T00:00:00Z"`), "retained_fields: must be the names of columns"},
+		{"a duty with endless names", dutyText(`"retained_fields":["a","` + strings.Repeat("a", 4095) + `"],"lawful_basis":"x","until":"2036-01-01T00:00:00Z"`), "retained_fields: must be the names of columns"},
 		{"a duty with another name", dutyText(`"retained_fields":["a","` + secret + `"],"lawful_basis":"x","until":"2036-01-01T00:00:00Z"`), "retained_fields: must be the names of columns"},
 		{"a duty without basis", dutyText(`"retained_fields":"a","lawful_basis":" ","until":"2036-01-01T00:00:00Z"`), "lawful_basis: is missing"},
 		{"a duty without end", dutyText(`"retained_fields":"a","lawful_basis":"x"`), "until: is missing"},

@@ -233,11 +233,12 @@ func (m *oracleMembers) retained(r *Record) error {
 			break
 		}
 	}
-	if len(names) == 0 {
+	slices.Sort(names)
+	list := strings.Join(slices.Compact(names), ",")
+	if len(names) == 0 || len(list) > 4096 {
 		return errors.New("retained_fields: must be the names of columns")
 	}
-	slices.Sort(names)
-	r.Terms.Fields = strings.Join(slices.Compact(names), ",")
+	r.Terms.Fields = list
 	basis, err := oracleText("lawful_basis", m.basis)
 	if err != nil {
 		return err

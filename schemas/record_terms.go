@@ -261,11 +261,19 @@ func (p *RecordReader) duty(m *recordMembers, r *Record) (err error) {
 	return err
 }
 
+// maxFields is how many bytes the list of a duty's columns may have. Lists are
+// kept in memory, and each of them is a key.
+const maxFields = 4096
+
 // fieldList gives the names of columns ascending, with commas.
 func fieldList(names []string) (list string, ok bool) {
 	if len(names) == 0 || slices.ContainsFunc(names, func(name string) bool { return !lowerName.MatchString(name) }) {
 		return "", false
 	}
 	slices.Sort(names)
-	return strings.Join(slices.Compact(names), ","), true
+	list = strings.Join(slices.Compact(names), ",")
+	if len(list) > maxFields {
+		return "", false
+	}
+	return list, true
 }
