@@ -94,6 +94,23 @@ func (r *rooms) words(tables *ledgerTables, domain consent.Tokens) (consent.Anch
 	}, nil
 }
 
+// abandoned is when what is left of a snapshot is no longer being written.
+const abandoned = 24 * time.Hour
+
+// sweep removes what processes that were killed have left of snapshots.
+func (k *keeper) sweep() {
+	parts, err := filepath.Glob(k.path + ".*.part")
+	for _, part := range parts {
+		var info fs.FileInfo
+		if info, err = os.Stat(part); err == nil && time.Since(info.ModTime()) > abandoned {
+			err = os.Remove(part)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			k.log.Warn("what is left of a snapshot of the ledger cannot be removed", "file", part, "why", err)
+		}
+	}
+}
+
 // load gives the view of the snapshot and the state that it is of, or nil when
 // there is none that can be used.
 func (k *keeper) load(ctx context.Context, tokens consent.Tokens, o consent.Options) (*consent.View, *kafka.LedgerState) {
@@ -173,6 +190,7 @@ func reaches(view *consent.View, s *kafka.LedgerState, reviewed func(topic strin
 
 // write writes the state as it is now.
 func (k *keeper) write(ctx context.Context) (size int64, err error) {
+	k.sweep()
 	if err := os.MkdirAll(filepath.Dir(k.path), 0o700); err != nil {
 		return 0, fmt.Errorf("snapshot: %w", err)
 	}

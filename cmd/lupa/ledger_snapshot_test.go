@@ -195,6 +195,30 @@ func TestLedgerSnapshotNeedsAPlace(t *testing.T) {
 	}
 }
 
+// What a process that was killed has left of a snapshot goes, but not what another
+// one is writing.
+func TestSnapshotSweeps(t *testing.T) {
+	b := newSnapshotBed(t, "delete")
+	b.say(t, spoke(schemas.Grant, "a", 1, 1))
+	b.snapshot(t)
+	left, writing := b.file()+".1.part", b.file()+".2.part"
+	for _, part := range []string{left, writing} {
+		if err := os.WriteFile(part, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chtimes(left, time.Time{}, time.Now().Add(-2*abandoned)); err != nil {
+		t.Fatal(err)
+	}
+	b.snapshot(t)
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what was left is still there")
+	}
+	if _, err := os.Stat(writing); err != nil {
+		t.Error("what is being written is gone:", err)
+	}
+}
+
 // A snapshot serves tables that were reviewed at least as far as its view looked
 // for what is late, however that came to be.
 func TestSnapshotReaches(t *testing.T) {
