@@ -233,6 +233,12 @@ grant email:a@example.com analytics at 1767323045000000 v9007199254740993 proven
 		{"what was left out of both is no value", changes + "{kind: debezium, unavailable: gone}", debezium("u", old("form", "gone"), old("form", "gone")), `
 unreadable email:a@example.com analytics: how: ` + errUnavailable.Error() + `
 `},
+		{"a switch is no evidence", changes + "debezium", debezium("c", "null", old(`"form"`, "false")), `
+unreadable email:a@example.com analytics: how: ` + errSwitch.Error() + `
+`},
+		{"a number may be", changes + "debezium", debezium("c", "null", old(`"form"`, "7")), `
+grant email:a@example.com analytics at 1767323045000000 v9007199254740993 proven
+`},
 		{"an address that was left out", changes + "debezium", debezium("c", "null", old("a@example.com", "__debezium_unavailable_value")), `
 unreadable nobody : email: ` + errUnavailable.Error() + `
 `},

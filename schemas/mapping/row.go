@@ -44,6 +44,7 @@ var (
 	errNotPlain = errors.New("is not a text, number or boolean")
 	errUnlisted = errors.New("has a value that the mapping does not list")
 	errMissing  = errors.New("is missing")
+	errSwitch   = errors.New("is true or false, and no text; say with values what they mean")
 )
 
 // fault says what is wrong with a column.
@@ -330,6 +331,9 @@ func (r *Reader) termText(t *term, at place) (text string, found bool, err error
 		return "", false, err
 	}
 	if t.values == nil {
+		if n := r.tree.find(t.column, at); !t.column.namesKey() && n != absent && (r.tree.nodes[n].kind == 't' || r.tree.nodes[n].kind == 'f') {
+			return "", false, t.column.fault(errSwitch)
+		}
 		return string(value), true, nil
 	}
 	text, listed := t.values[bare(value)]
