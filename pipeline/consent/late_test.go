@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"errors"
 	"slices"
 	"testing"
 
@@ -179,4 +180,34 @@ func TestSnapshotGoesOn(t *testing.T) {
 			}
 		}
 	})
+}
+
+// full is a disk with room for some bytes.
+type full struct{ room int }
+
+func (f *full) Write(b []byte) (int, error) {
+	if f.room -= len(b); f.room < 0 {
+		return 0, errFull
+	}
+	return len(b), nil
+}
+
+var errFull = errors.New("no space left")
+
+// TestSnapshotOnAFullDisk: wherever it ends, the view goes on and the next snapshot
+// has all of it.
+func TestSnapshotOnAFullDisk(t *testing.T) {
+	v := someView(t)
+	whole := len(written(t, v))
+	for _, room := range []int{0, 1, whole / 2, whole - 1} {
+		if err := v.WriteSnapshot(t.Context(), &full{room}, anchored()); !errors.Is(err, errFull) {
+			t.Errorf("room for %d of %d bytes: %v", room, whole, err)
+		}
+		apply(t, v, of(user("a"), grant(stats, int64(room))), linked(user("a"), user("b")).v(int64(room)))
+		want := contentsOf(v)
+		loaded := load(t, written(t, v), Options{Reviewed: func(string, int32) int64 { return 0 }, Ages: testAges{}, Allows: inFinland})
+		if diff := cmp.Diff(want, contentsOf(loaded)); diff != "" {
+			t.Errorf("room for %d: (-view +loaded):\n%s", room, diff)
+		}
+	}
 }
