@@ -205,8 +205,15 @@ func (k *keeper) write(ctx context.Context) (size int64, err error) {
 	return snapshot.Write(ctx, k.path)
 }
 
-// keep writes the state now and then, when there is something new, until the
-// function that it gives is called.
+// refreshed is how old a snapshot gets in which nothing is missing: of a compacted
+// topic one is of no use once tombstones may be gone that it does not have.
+const refreshed = 3 * time.Hour
+
+// due reports whether there is something new, or the last snapshot gets old.
+func due(now, written int64, age time.Duration) bool { return now != written || age >= refreshed }
+
+// keep writes the state now and then, when there is something new or the last one
+// gets old, until the function that it gives is called.
 func (k *keeper) keep(every time.Duration) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -214,6 +221,7 @@ func (k *keeper) keep(every time.Duration) (stop func()) {
 		defer close(done)
 		tick := time.NewTicker(every)
 		defer tick.Stop()
+		var last time.Time
 		for written := int64(-1); ; {
 			select {
 			case <-ctx.Done():
@@ -222,16 +230,16 @@ func (k *keeper) keep(every time.Duration) (stop func()) {
 			}
 			s := k.view.Stats()
 			now := s.Records + s.Tombstones + s.Markers + s.Unreadable
-			if now == written {
+			began := time.Now()
+			if !due(now, written, began.Sub(last)) {
 				continue
 			}
-			began := time.Now()
 			switch size, err := k.write(ctx); {
 			case ctx.Err() != nil:
 			case err != nil:
 				k.log.Warn("the snapshot of the ledger was not written, the next time will", "file", k.path, "why", err)
 			default:
-				written = now
+				written, last = now, began
 				k.log.Info("snapshot of the ledger written", "file", k.path, "bytes", size, "seconds", time.Since(began).Seconds())
 			}
 		}

@@ -219,6 +219,18 @@ func TestSnapshotSweeps(t *testing.T) {
 	}
 }
 
+func TestSnapshotIsDue(t *testing.T) {
+	for _, c := range []struct {
+		now, written int64
+		age          time.Duration
+		want         bool
+	}{{5, -1, 0, true}, {5, 4, time.Minute, true}, {5, 5, time.Minute, false}, {5, 5, refreshed, true}} {
+		if got := due(c.now, c.written, c.age); got != c.want {
+			t.Errorf("%+v: due %t", c, got)
+		}
+	}
+}
+
 // A snapshot serves tables that were reviewed at least as far as its view looked
 // for what is late, however that came to be.
 func TestSnapshotReaches(t *testing.T) {
