@@ -156,7 +156,7 @@ func (s *streamer) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, group.Close()) }()
 	s.totals = make([]pipeline.Counts, len(s.rooms.tables()))
 	s.observe()
-	stop := s.rooms.tellUnreadable(time.Minute)
+	stop := s.rooms.tellFaults(time.Minute)
 	defer stop()
 	if k := s.rooms.keeper; k != nil {
 		stop := k.keep(s.config.Ledger.Snapshot.Interval)

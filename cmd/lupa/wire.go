@@ -188,24 +188,28 @@ func (r *rooms) openQuarantine() error {
 	return nil
 }
 
-// tellUnreadable logs, at most once in a while, that there are more ledger
-// records that cannot be read than there were, until the function it gives is
-// called.
-func (r *rooms) tellUnreadable(every time.Duration) (stop func()) {
+// tellFaults logs, at most once in a while, that there are more ledger records
+// that cannot be read or contradict each other than there were, until the function
+// it gives is called.
+func (r *rooms) tellFaults(every time.Duration) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
-		for known := r.view.Stats().Unreadable; ; {
+		for known := r.view.Stats(); ; {
 			select {
 			case <-tick.C:
 			case <-done:
 				return
 			}
-			if now := r.view.Stats().Unreadable; now > known {
-				r.log.Warn("more ledger records could not be read, and deny whom they are about", "records", now-known, "first_of_all", r.view.Fault())
-				known = now
+			now := r.view.Stats()
+			if n := now.Unreadable - known.Unreadable; n > 0 {
+				r.log.Warn("more ledger records could not be read, and deny whom they are about", "records", n, "first_of_all", r.view.Fault())
 			}
+			if n := now.Ties - known.Ties; n > 0 {
+				r.log.Warn("more ledger records of one version differ; the most restrictive stands", "records", n)
+			}
+			known = now
 		}
 	}()
 	return func() { close(done) }
