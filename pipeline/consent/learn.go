@@ -19,13 +19,6 @@ type Linker interface {
 	Link(ctx context.Context, records []schemas.Record) error
 }
 
-// Link takes records into the view alone: it is the Linker where the ledger is
-// files, and the same events tell of the same links whenever they are read again.
-func (v *View) Link(_ context.Context, records []schemas.Record) error {
-	_, err := v.ApplyRecords(records)
-	return err
-}
-
 // Learn lets the stage remember, before it decides a batch, which identifiers its
 // events link: those of the contract's links, one pair for each of the kinds that
 // a column may be of. It is called before the first batch.
