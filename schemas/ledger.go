@@ -9,6 +9,9 @@ type LedgerMessages struct {
 	// Keys and Values are valid during a call only. A nil value is a tombstone, a
 	// nil key an absent one.
 	Keys, Values [][]byte
+	// Compacted says that earlier messages of the same keys may be gone that nobody
+	// here has seen: they are read at the start of a reader of a compacted topic.
+	Compacted bool
 	// Headers are each message's headers as Messages has them; nil is none for all.
 	Headers [][]byte
 }

@@ -100,9 +100,12 @@ const abandoned = 24 * time.Hour
 // sweep removes what processes that were killed have left of snapshots.
 func (k *keeper) sweep() {
 	parts, err := filepath.Glob(k.path + ".*.part")
+	if err != nil {
+		k.log.Warn("what is left of snapshots of the ledger cannot be looked for", "file", k.path, "why", err)
+	}
 	for _, part := range parts {
-		var info fs.FileInfo
-		if info, err = os.Stat(part); err == nil && time.Since(info.ModTime()) > abandoned {
+		info, err := os.Stat(part)
+		if err == nil && time.Since(info.ModTime()) > abandoned {
 			err = os.Remove(part)
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -80,12 +80,14 @@ type Ledger struct {
 	// Start has these first, then what follows the topic.
 	fetcher *fetcher
 	gapless bool // not compacted
-	batch   schemas.LedgerMessages
-	from    *LedgerState // that Resume has checked
-	cluster string
-	marks   pipeline.Positions               // as applied, with anchors
-	level   map[pipeline.Partition]time.Time // when all was applied that there was
-	still   chan func()                      // to be called between two pieces
+	// caughtUp says that the replay is over: what comes was not there at the start.
+	caughtUp bool
+	batch    schemas.LedgerMessages
+	from     *LedgerState // that Resume has checked
+	cluster  string
+	marks    pipeline.Positions               // as applied, with anchors
+	level    map[pipeline.Partition]time.Time // when all was applied that there was
+	still    chan func()                      // to be called between two pieces
 
 	// And these first, then what answers questions.
 	inspector inspector
@@ -253,6 +255,7 @@ func (l *Ledger) replay(ctx context.Context, r *replay) error {
 		}
 	}
 	l.over(w, nil)
+	l.caughtUp = true
 	return nil
 }
 
@@ -328,6 +331,7 @@ func (l *Ledger) apply(p *piece) error {
 func (l *Ledger) fill(p *piece) *schemas.LedgerMessages {
 	out, m := &l.fetcher.out, &l.batch
 	m.Topic, m.Partition, m.Offsets = p.part.id.Topic, p.part.id.ID, out.offsets[p.lo:p.hi]
+	m.Compacted = !l.gapless && !l.caughtUp
 	m.Keys, m.Values, m.Headers = m.Keys[:0], m.Values[:0], m.Headers[:0]
 	headers := out.headed(p.lo, p.hi)
 	for i := p.lo; i < p.hi; i++ {

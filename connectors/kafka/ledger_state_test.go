@@ -230,3 +230,42 @@ func TestStillHoldsTheView(t *testing.T) {
 		t.Error("a closed ledger has a state")
 	}
 }
+
+// compactions is a view that remembers of which offsets others may be gone.
+type compactions struct {
+	table
+	at map[bool][]int64
+}
+
+func (v *compactions) ApplyMessages(m *schemas.LedgerMessages) (int, error) {
+	v.mu.Lock()
+	if v.at == nil {
+		v.at = map[bool][]int64{}
+	}
+	v.at[m.Compacted] = append(v.at[m.Compacted], m.Offsets...)
+	v.mu.Unlock()
+	return v.table.ApplyMessages(m)
+}
+
+// What a compacted topic has at the start may stand for more than is there; what
+// comes after, and any other topic, is whole.
+func TestLedgerTellsWhatMayBeCompacted(t *testing.T) {
+	for policy, want := range map[string]map[bool][]int64{"compact": {true: {0, 1}, false: {2}}, "delete": {false: {0, 1, 2}}} {
+		k := fake(t)
+		topic(t, k, "x", 1, policy)
+		p := producer(t, k)
+		putKey(t, p, 0, "a", []byte("1"))
+		putKey(t, p, 0, "b", []byte("1"))
+		view := &compactions{}
+		l := follow(t, connect(t, k), view, LedgerOptions{})
+		putKey(t, p, 0, "a", []byte("2"))
+		if _, err := l.Barrier(bounded(t)); err != nil {
+			t.Fatal(err)
+		}
+		view.mu.Lock()
+		if d := cmp.Diff(want, view.at); d != "" {
+			t.Errorf("%s: %s", policy, d)
+		}
+		view.mu.Unlock()
+	}
+}

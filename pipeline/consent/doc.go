@@ -111,8 +111,8 @@
 //   - is a duty to retain, which may cut another one short;
 //   - makes or unmakes a link, if anything was said of either end or the link
 //     itself denies;
-//   - comes after others that are gone, because rows may have been written under
-//     those.
+//   - comes after others that are gone, or is read when a reader of a compacted
+//     topic starts, because rows may have been written under what is gone.
 //
 // There is one item an identifier, of 50 to 85 bytes. The queue is a function of the
 // ledger and W alone: who reads the ledger again has the same queue again; only a

@@ -118,7 +118,7 @@ func (r *reviews) follow(m *schemas.LedgerMessages, i int) (offset int64, gap bo
 	}
 	offset = m.Offsets[i]
 	p := &r.partitions[r.at]
-	gap = offset > p.next
+	gap = offset > p.next || m.Compacted
 	p.next = max(p.next, offset+1)
 	if r.reviewed == nil || offset < r.after {
 		p.since = max(p.since, offset+1)

@@ -199,6 +199,21 @@ func TestReviewsOfUnreadables(t *testing.T) {
 	}
 }
 
+// TestReviewsOfWhatWasCompacted: a grant that took the place of a withdrawal in a
+// compacted topic is all that is left of the two, wherever the withdrawal was.
+func TestReviewsOfWhatWasCompacted(t *testing.T) {
+	for _, compacted := range []bool{false, true} {
+		v := newView(t, Options{Reviewed: func(string, int32) int64 { return 1 }})
+		m := at(0, 0, of(user("before"), grant(email, 1)), of(user("u"), grant(email, 3)))
+		m.Compacted = compacted
+		applyMessages(t, v, m)
+		got := v.Reviews(10)
+		if want := map[bool]int{true: 1}[compacted]; len(got) != want || want == 1 && got[0].Token != tokenOf(user("u")) {
+			t.Errorf("compacted %t: %+v", compacted, got)
+		}
+	}
+}
+
 // TestReviewIsSmall: a ledger that nobody reviewed for long has many.
 func TestReviewIsSmall(t *testing.T) {
 	if n := unsafe.Sizeof(review{}); n != 16 {

@@ -334,7 +334,7 @@ func sameXXHash(first uint64) (key schemas.Token) {
 func TestLoadRefuses(t *testing.T) {
 	whole := New()
 	defer whole.Close()
-	for n := range uint64(1000) {
+	for n := range uint64(10_000) {
 		key := keyOf(n)
 		whole.Put(&key, []byte("0123456789"))
 	}
