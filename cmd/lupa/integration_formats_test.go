@@ -46,7 +46,7 @@ func TestRealFormats(t *testing.T) {
 	j.change(t, "topics: ["+topics.events+"]", "topics: ["+demoEvents+"]")
 	formatConfig(t, j, f.topics, identity.Recipient())
 	j.change(t, "workers: 2\n", fmt.Sprintf("workers: 2\nschema_registry: {urls: [%q]}\n", r.server.URL()))
-	if code, out, errs := command(t, "check", "-c", j.config); code != exitOK || !strings.Contains(out, "schema_registry  1 server: can be asked") {
+	if code, out, errs := command(t, "check", "-c", j.config); code != exitOK || !strings.Contains(words(out), "schema_registry 1 server: can be asked") {
 		t.Errorf("check ends with %d: %s\n%s", code, errs, out)
 	}
 	p := j.stream(t)
