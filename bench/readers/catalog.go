@@ -140,7 +140,9 @@ func (t *table) check() error {
 func (t *table) rows() map[string]int64 {
 	rows := map[string]int64{}
 	for r := schemas.ConsentGiven; int(r) < schemas.NumReasons; r++ {
-		denied := r.Denies() && r != schemas.Erased && t.counts["masked"] > 0
+		// What a duty retains is masked also where a table drops what is denied.
+		masks := r == schemas.Retained || t.counts["masked"] > t.reason(schemas.Retained)
+		denied := r.Denies() && r != schemas.Erased && masks
 		if n := t.reason(r); n > 0 && (r == schemas.ConsentGiven || denied) {
 			rows[r.String()] = n
 		}
