@@ -22,7 +22,7 @@ const (
 // AppendRecordKey appends the Kafka key of r, as FORMAT.md describes it.
 // Records of which only the last must be kept have the same key.
 func AppendRecordKey(dst []byte, r Record) []byte {
-	dst = appendKeyPart(dst, principalText(r.Principal, r.Token))
+	dst = AppendKeyPart(dst, principalText(r.Principal, r.Token))
 	dst = append(dst, '|')
 	switch r.Verb {
 	case Erase:
@@ -33,14 +33,14 @@ func AppendRecordKey(dst []byte, r Record) []byte {
 		return append(dst, bornSlot...)
 	case Link, Unlink:
 		dst = append(dst, linkSlot...)
-		return appendKeyPart(dst, principalText(r.Other, r.OtherToken))
+		return AppendKeyPart(dst, principalText(r.Other, r.OtherToken))
 	case Retain:
 		dst = append(dst, retainSlot...)
-		return appendKeyPart(dst, r.Terms.Fields)
+		return AppendKeyPart(dst, r.Terms.Fields)
 	case GuardianGrant, GuardianWithdraw:
 		dst = append(dst, guardianSlot...)
 	}
-	return appendKeyPart(dst, purposeText(r))
+	return AppendKeyPart(dst, purposeText(r))
 }
 
 // ParseRecordKey is RecordReader.ParseKey with the default vocabulary.
@@ -116,8 +116,9 @@ func (p *RecordReader) setSlot(r *Record, slot string) (err error) {
 	return nil
 }
 
-// appendKeyPart escapes what would end a part of a key.
-func appendKeyPart(dst []byte, part string) []byte {
+// AppendKeyPart appends a principal or a slot to a record key, with what would end
+// that part of the key escaped as FORMAT.md says.
+func AppendKeyPart(dst []byte, part string) []byte {
 	for i := range len(part) {
 		switch part[i] {
 		case '%':
@@ -131,7 +132,7 @@ func appendKeyPart(dst []byte, part string) []byte {
 	return dst
 }
 
-// unescapeKeyPart is the inverse of appendKeyPart.
+// unescapeKeyPart is the inverse of AppendKeyPart.
 func unescapeKeyPart(part string) (string, error) {
 	if strings.IndexByte(part, '%') < 0 {
 		return part, nil

@@ -61,13 +61,7 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 			err = errors.Join(err, r.close())
 		}
 	}()
-	if r.contracts, err = loadContracts(c.Contracts); err != nil {
-		return nil, withCode(exitUsage, err)
-	}
-	if r.keys, err = openKeys(c.Keys.File); err != nil {
-		return nil, withCode(exitUsage, err)
-	}
-	if err := r.openRegistry(); err != nil {
+	if err := r.prepare(); err != nil {
 		return nil, withCode(exitUsage, err)
 	}
 	// What is late depends on what the tables have, if there are any. Where there
@@ -100,6 +94,17 @@ func openRooms(ctx context.Context, c *Config, log *slog.Logger) (_ *rooms, err 
 		return nil, err
 	}
 	return r, nil
+}
+
+// prepare reads what every job needs that asks the ledger.
+func (r *rooms) prepare() (err error) {
+	if r.contracts, err = loadContracts(r.config.Contracts); err != nil {
+		return err
+	}
+	if r.keys, err = openKeys(r.config.Keys.File); err != nil {
+		return err
+	}
+	return r.openRegistry()
 }
 
 // openTables opens the warehouse alone, for commands that read no events. They

@@ -28,13 +28,7 @@ func openView(ctx context.Context, c *Config, log *slog.Logger, tables bool) (_ 
 			err = errors.Join(err, r.close())
 		}
 	}()
-	if r.contracts, err = loadContracts(c.Contracts); err != nil {
-		return nil, withCode(exitUsage, err)
-	}
-	if r.keys, err = openKeys(c.Keys.File); err != nil {
-		return nil, withCode(exitUsage, err)
-	}
-	if err := r.openRegistry(); err != nil {
+	if err := r.prepare(); err != nil {
 		return nil, withCode(exitUsage, err)
 	}
 	if tables {

@@ -303,18 +303,3 @@ func (r *Reader) birth(rule *recordRule, at place) error {
 	}
 	return nil // without either the record is at fault
 }
-
-// appendKeyPart escapes what would end a part of a record's key.
-func appendKeyPart(dst []byte, part string) []byte {
-	for i := range len(part) {
-		switch part[i] {
-		case '%':
-			dst = append(dst, "%25"...)
-		case '|':
-			dst = append(dst, "%7C"...)
-		default:
-			dst = append(dst, part[i])
-		}
-	}
-	return dst
-}

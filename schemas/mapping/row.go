@@ -182,7 +182,7 @@ func (r *Reader) person(rule *principalRule, at place) (p person, err error) {
 		return p, err
 	}
 	p.text, p.shared = kind+":"+string(value), rule.shared
-	r.key = append(appendKeyPart(r.key[:0], p.text), "|"+everyPurpose...)
+	r.key = append(schemas.AppendKeyPart(r.key[:0], p.text), "|"+everyPurpose...)
 	record, err := r.records.ParseKey(r.key)
 	if err != nil {
 		return person{}, rule.column.fault(errors.New("is no identifier"))
